@@ -1,0 +1,343 @@
+"""The values that flow through rlaif: frozen, plain, the same in memory and on disk.
+
+`Verdict` is the one record that scores, preference rows, rewards and leaderboards derive from;
+`verdict.as_dict()` is a line of `verdicts.jsonl` and `Verdict.from_dict` reads it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, ClassVar, Literal, get_args
+
+from rlaif.canonical import digest
+from rlaif.errors import Cause, SpecError
+
+Role = Literal["system", "user", "assistant"]
+Winner = Literal["A", "B", "tie"]
+Shown = Literal["AB", "BA"]
+Kind = Literal["score", "comparison", "ranking"]
+Status = Literal["ok", "no_verdict"]
+FinishReason = Literal["stop", "length", "refusal"]
+Task = Literal["reply", "likelihood"]
+"""What a request wants: a reply to the messages, or log-probabilities of the last message."""
+
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+_STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    role: Role
+    content: str
+
+
+Messages = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a model draws its reply."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    """Most tokens of the reply."""
+    seed: int | None = None
+    """Passed to backends that take one; draws of one request differ by `Request.draw`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """All that can change a completion, except the model."""
+
+    messages: Messages
+    sampling: Sampling = Sampling()
+    draw: int = 0
+    """Number of this draw: equal requests with other draws are other requests."""
+    top_logprobs: int = 0
+    """How many log-probabilities to return for each token of the reply; 0 for none."""
+    task: Task = "reply"
+    """With `likelihood` the last message is the assistant's, and its tokens are scored as given."""
+
+    def digest(self, identity: str) -> str:
+        """Key of this request to the backend called `identity`: 64 hex digits."""
+        return digest({"backend": identity, "request": as_dict(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of a reply, with what else the model might have said there."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    token: str
+    logprob: float
+    """Nats."""
+    top: tuple[tuple[str, float], ...] = ()
+    """(token, log-probability in nats), most likely first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, or of many."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    input: int = 0
+    cached_input: int = 0
+    """Part of `input` that the provider read from its prompt cache."""
+    output: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input + other.input,
+            self.cached_input + other.cached_input,
+            self.output + other.output,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a backend returned for a request."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    text: str
+    finish_reason: FinishReason = "stop"
+    """`length`: cut at `max_tokens`; `refusal`: the provider or the model declined."""
+    model: str = ""
+    """The model id as the provider reported it."""
+    tokens: tuple[TokenLogprob, ...] = ()
+    """Log-probabilities, token by token, where asked for and available."""
+    thinking: str = ""
+    """Reasoning text that the model keeps apart from its reply."""
+    usage: Usage = Usage()
+    latency_s: float = 0.0
+    cached: bool = False
+    """Whether it came from the reply store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One prompt to judge responses for."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    id: str
+    prompt: Messages
+    reference: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One response in play."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    id: str
+    response: Messages
+    model: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What the assistant said, turns joined by a blank line."""
+        return "\n\n".join(m.content for m in self.response if m.role == "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One prompt and two candidates, in the order the judge sees them."""
+
+    item: Item
+    a: Candidate
+    b: Candidate
+
+    def swapped(self) -> Comparison:
+        """The same comparison with the candidates the other way round."""
+        return replace(self, a=self.b, b=self.a)
+
+
+@dataclass(frozen=True, slots=True)
+class RubricRef:
+    """Which rubric, to the letter."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRef:
+    """Who judged, and how."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    model: str
+    method: str
+    """`verdict` (marks read from the reply, soft where tokens have probabilities) or `likelihood`."""
+    sampling: Sampling
+    rubric: RubricRef | None = None
+    members: tuple[JudgeRef, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A pointwise verdict."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    value: float
+    min: float
+    max: float
+    distribution: Mapping[str, float] | None = None
+    """P(level), where the score tokens have probabilities."""
+    criteria: Mapping[str, Mapping[str, Any]] | None = None
+    """Per criterion: `value`, `min`, `max`, `weight` and, where known, `distribution`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderVerdict:
+    """What the judge said when shown one order. `winner` and `p_a` speak of `candidates[0]` as A."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    shown: Shown
+    winner: Winner
+    p_a: float
+    draws: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """A pairwise verdict over the orders asked; A is `candidates[0]`, whatever was shown first."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    winner: Winner
+    p_a: float
+    """P(A preferred), mean over orders."""
+    orders: tuple[OrderVerdict, ...]
+    consistent: bool
+    """Whether every order gave the same winner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A listwise verdict."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    order: tuple[str, ...]
+    """Candidate ids, best first."""
+    strengths: Mapping[str, float]
+    """Nats, mean zero."""
+    comparisons: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to a backend that a verdict rests on."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    digest: str
+    reply: str
+    usage: Usage
+    latency_s: float
+    cached: bool
+    shown: str | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge said about an item: the record that everything else derives from."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    id: str
+    kind: Kind
+    item: Item
+    candidates: tuple[Candidate, ...]
+    judge: JudgeRef
+    status: Status
+    cause: Cause | None = None
+    score: Score | None = None
+    preference: Preference | None = None
+    ranking: Ranking | None = None
+    rationale: str | None = None
+    calls: tuple[Call, ...] = ()
+    schema: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """A line of `verdicts.jsonl`: absent fields are left out."""
+        return {"schema": self.schema, **as_dict(self)}
+
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> Verdict:
+        """Read a line of `verdicts.jsonl`.
+
+        Raises:
+            SpecError: a field is missing, unknown, of the wrong type, or contradicts another.
+        """
+        from pydantic import ValidationError
+
+        try:
+            verdict: Verdict = _verdict_adapter().validate_python(row)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise SpecError(first["msg"], field=".".join(map(str, first["loc"]))) from None
+        verdict.check()
+        return verdict
+
+    def check(self) -> None:
+        """Raise `SpecError` unless status, cause, kind and payload agree."""
+        payload = {"score": self.score, "comparison": self.preference, "ranking": self.ranking}
+        if self.schema != 1:
+            raise SpecError(f"schema {self.schema} is not 1", field="schema")
+        if self.status == "ok" and self.cause is not None:
+            raise SpecError("an ok verdict has no cause", field="cause")
+        if self.status == "no_verdict" and self.cause is None:
+            raise SpecError("a verdict without a reading needs its cause", field="cause")
+        present = [kind for kind, value in payload.items() if value is not None]
+        if present != ([self.kind] if self.status == "ok" else []):
+            raise SpecError(f"{self.status} {self.kind} verdict carries {present}", field="kind")
+
+
+@cache
+def _verdict_adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class PreferencePair:
+    """A training row in TRL's conversational format, with where it came from."""
+
+    prompt: Messages
+    chosen: Messages
+    rejected: Messages
+    p_chosen: float
+    """Order-averaged P(chosen preferred), 0.5..1."""
+    margin: float
+    """logit(p_chosen), nats."""
+    consistent: bool
+    verdict_id: str
+    chosen_model: str | None
+    rejected_model: str | None
+    judge: str
+    rubric: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as it is exported; every column is always there."""
+        return as_dict(self, keep_none=True)
+
+
+def as_dict(value: Any, *, keep_none: bool = False) -> Any:
+    """Plain dicts, lists and scalars of a frozen value; fields that are `None` are left out."""
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = {f.name: as_dict(getattr(value, f.name), keep_none=keep_none) for f in fields(value)}
+        return plain if keep_none else {k: v for k, v in plain.items() if v is not None}
+    if isinstance(value, Mapping):
+        return {str(k): as_dict(v, keep_none=keep_none) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_dict(v, keep_none=keep_none) for v in value]
+    return value
