@@ -177,7 +177,7 @@ class JudgeRef:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     model: str
     method: str
-    """`verdict` (marks read from the reply, soft where tokens have probabilities) or `likelihood`."""
+    """`verdict` (marks, soft where tokens have probabilities) or `likelihood …`."""
     sampling: Sampling
     rubric: RubricRef | None = None
     members: tuple[JudgeRef, ...] | None = None
@@ -199,7 +199,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class OrderVerdict:
-    """What the judge said when shown one order. `winner` and `p_a` speak of `candidates[0]` as A."""
+    """What the judge said when shown one order; A is `candidates[0]` in either."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     shown: Shown
@@ -328,13 +328,16 @@ class PreferencePair:
 
     def as_dict(self) -> dict[str, Any]:
         """The row as it is exported; every column is always there."""
-        return as_dict(self, keep_none=True)
+        row: dict[str, Any] = as_dict(self, keep_none=True)
+        return row
 
 
 def as_dict(value: Any, *, keep_none: bool = False) -> Any:
     """Plain dicts, lists and scalars of a frozen value; fields that are `None` are left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: as_dict(getattr(value, f.name), keep_none=keep_none) for f in fields(value)}
+        plain = {
+            f.name: as_dict(getattr(value, f.name), keep_none=keep_none) for f in fields(value)
+        }
         return plain if keep_none else {k: v for k, v in plain.items() if v is not None}
     if isinstance(value, Mapping):
         return {str(k): as_dict(v, keep_none=keep_none) for k, v in value.items()}

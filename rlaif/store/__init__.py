@@ -1,0 +1,1 @@
+"""What is kept: replies under their digest, and the folder of a run."""

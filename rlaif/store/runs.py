@@ -1,0 +1,160 @@
+"""A run folder: the resolved configuration, the verdicts, the summary, and what a command made.
+
+A folder belongs to one configuration. Running the same command again resumes it; another
+configuration is refused, and the error names what differs. Files appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from rlaif.errors import ConfigError, SpecError, StoreError
+from rlaif.types import Candidate, Item, Verdict
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: The folder; made when absent.
+        config: Everything that decides the result, resolved, with digests of files.
+
+    Raises:
+        ConfigError: the folder holds a run with another configuration, or is not a run folder.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+        self.path = path
+        config = json.loads(json.dumps(config))
+        saved = path / "config.json"
+        if saved.exists():
+            _compare(path, read_json(saved), config)
+        elif path.exists() and any(path.iterdir()):
+            raise ConfigError(
+                f"{path} holds other files and is not a run folder: choose another -o"
+            )
+        else:
+            path.mkdir(parents=True, exist_ok=True)
+            self.write_json("config.json", config)
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Write one JSON file, whole or not at all."""
+        with self.open_whole(name) as file:
+            file.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return self.path / name
+
+    @contextmanager
+    def open_whole(self, name: str) -> Iterator[TextIO]:
+        """A text file that takes its place only when the block ends without an error.
+
+        After an error or an interruption what was written stays beside it as `NAME.partial`.
+        """
+        with whole_file(self.path / name) as file:
+            yield file
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A text file that replaces `path` only when the block ends without an error.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _compare(path: Path, saved: Any, config: Mapping[str, Any]) -> None:
+    if not isinstance(saved, dict):
+        raise ConfigError(f"{path / 'config.json'} is not a run's configuration")
+    differing = [
+        f"{key} was {json.dumps(saved.get(key))}, is {json.dumps(config.get(key))}"
+        for key in sorted({*saved, *config})
+        if saved.get(key) != config.get(key)
+    ]
+    if differing:
+        shown = "; ".join(differing)[:600]
+        raise ConfigError(f"{path} holds another run ({shown}): choose another -o")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises:
+        SpecError: no such file, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError("no such file", path=path) from None
+    except (OSError, ValueError) as error:
+        raise SpecError(f"not readable as JSON: {error}", path=path) from error
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a file with their line numbers, blank lines left out."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise SpecError(error.strerror or str(error), path=path) from error
+    with file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:  # broken UTF-8 is one too
+                raise SpecError(f"not JSON: {error}", path=path, line=number) from error
+            if not isinstance(row, dict):
+                raise SpecError("not a JSON object", path=path, line=number)
+            yield number, row
+
+
+def read_verdicts(path: Path) -> Iterator[Verdict]:
+    """The verdicts of a `verdicts.jsonl`, or of the run folder that holds one, one at a time.
+
+    Raises:
+        SpecError: no such file, or a line that is no verdict: names the line and the field.
+    """
+    path = path / "verdicts.jsonl" if path.is_dir() else path
+    for number, row in _rows(path):
+        try:
+            yield Verdict.from_dict(row)
+        except SpecError as error:
+            raise SpecError(error.message, path=path, line=number, field=error.field) from None
+
+
+def read_candidates(path: Path) -> Iterator[tuple[Item, tuple[Candidate, ...]]]:
+    """The items and candidates of a `candidates.jsonl`, or of the run folder that holds one.
+
+    Raises:
+        SpecError: no such file, or a line that does not fit: names the line and the field.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    items: TypeAdapter[Item] = TypeAdapter(Item)
+    candidates: TypeAdapter[tuple[Candidate, ...]] = TypeAdapter(tuple[Candidate, ...])
+    path = path / "candidates.jsonl" if path.is_dir() else path
+    for number, row in _rows(path):
+        try:
+            found = candidates.validate_python(row.pop("candidates"))
+            row.pop("draws", None)
+            yield items.validate_python(row), found
+        except KeyError:
+            raise SpecError("no list of candidates", path=path, line=number) from None
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            raise SpecError(first["msg"], path=path, line=number, field=field) from None
