@@ -1,0 +1,99 @@
+"""What every judge does around its one await: ask, keep the calls, turn a failure into a cause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlaif.backends.base import Backend
+from rlaif.canonical import digest
+from rlaif.errors import BackendError, Cause, VerdictError
+from rlaif.specs.rubric import Rubric
+from rlaif.types import (
+    Call,
+    Candidate,
+    Completion,
+    Item,
+    JudgeRef,
+    Kind,
+    Request,
+    RubricRef,
+    Usage,
+    Verdict,
+    as_dict,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was made: its call, and the completion or the failure."""
+
+    call: Call
+    completion: Completion | None = None
+    failure: BackendError | None = None
+
+    def reply(self) -> Completion:
+        """The completion.
+
+        Raises:
+            VerdictError: the provider failed, and retrying did not help.
+        """
+        if self.completion is None:
+            raise VerdictError(str(self.failure), cause="provider_error")
+        return self.completion
+
+
+async def ask(backend: Backend, request: Request, shown: str | None = None) -> Asked:
+    """What came of asking `backend`. A failure of the provider is kept, not raised.
+
+    Raises:
+        BackendError: a fatal one: every further call would fail the same way.
+    """
+    key = request.digest(backend.identity)
+    try:
+        done = await backend.complete(request)
+    except BackendError as failure:
+        if failure.fatal:
+            raise
+        call = Call(key, "", Usage(), latency_s=0.0, cached=False, shown=shown)
+        return Asked(call, failure=failure)
+    call = Call(key, done.text, done.usage, done.latency_s, done.cached, shown=shown)
+    return Asked(call, completion=done)
+
+
+def rubric_ref(rubric: Rubric) -> RubricRef:
+    """Which rubric, to the letter."""
+    return RubricRef(rubric.name, rubric.version, rubric.digest)
+
+
+def verdict_id(kind: Kind, item: Item, candidates: tuple[Candidate, ...], judge: JudgeRef) -> str:
+    """The stable id of a verdict: the same work gives the same id. 32 hex digits."""
+    work = {
+        "kind": kind,
+        "item": {"id": item.id, "prompt": as_dict(item.prompt), "reference": item.reference},
+        "candidates": as_dict(candidates),
+        "judge": as_dict(judge),
+    }
+    return digest(work)[:32]
+
+
+def no_verdict(
+    kind: Kind,
+    item: Item,
+    candidates: tuple[Candidate, ...],
+    judge: JudgeRef,
+    cause: Cause,
+    calls: tuple[Call, ...] = (),
+    reason: str | None = None,
+) -> Verdict:
+    """A verdict that holds no number, and why."""
+    return Verdict(
+        id=verdict_id(kind, item, candidates, judge),
+        kind=kind,
+        item=item,
+        candidates=candidates,
+        judge=judge,
+        status="no_verdict",
+        cause=cause,
+        rationale=reason,
+        calls=calls,
+    )
