@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from rlaif.types import Completion, Request
@@ -55,16 +56,20 @@ class GroupBackend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BackendOptions:
-    """What a provider needs beside the model's name. Only the command line and the service fill it."""
+    """What a provider needs beside the name of the model."""
 
     api_key: str | None = None
     base_url: str | None = None
     timeout_s: float = 120.0
     """Longest wait for one call."""
+    home: Path = field(default_factory=lambda: Path.home() / ".cache" / "rlaif")
+    """Where converted models and measurements are kept."""
 
     def __repr__(self) -> str:
         key = "set" if self.api_key else "not set"
-        return f"BackendOptions(api_key={key}, base_url={self.base_url!r}, timeout_s={self.timeout_s})"
+        return (
+            f"BackendOptions(api_key={key}, base_url={self.base_url!r}, timeout_s={self.timeout_s})"
+        )
 
 
 class Wrapper:
