@@ -1,0 +1,1 @@
+"""Numbers and texts as one self-contained HTML page."""
