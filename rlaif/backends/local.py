@@ -33,13 +33,28 @@ def open_local(name: str, options: BackendOptions) -> LocalBackend:
     Raises:
         ConfigError: a package is missing, or there is no such model or checkpoint.
     """
+    return LocalBackend(f"local/{name}", resolve_checkpoint(name, options.home), options.home)
+
+
+def resolve_checkpoint(name: str, home: Path) -> Path:
+    """The checkpoint folder that `local/NAME` means: an embedded model's, or the folder NAME.
+
+    Raises:
+        ConfigError: a package is missing, or there is no such model or checkpoint.
+    """
     from rlaif.backends.embedded import EMBEDDED, ensure_embedded
 
     if name in EMBEDDED:
-        return LocalBackend(f"local/{name}", ensure_embedded(name, options.home), options.home)
-    folder = Path(name).expanduser()
+        return ensure_embedded(name, home)
+    folder = checkpoint_folder(Path(name).expanduser())
     check_checkpoint(folder, known=EMBEDDED)
-    return LocalBackend(f"local/{name}", folder, options.home)
+    return folder
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """`path`, or the `model` inside it where `path` is the folder of a training run."""
+    inner = path / "model"
+    return inner if (inner / "config.json").exists() else path
 
 
 def check_checkpoint(folder: Path, known: Sequence[str] | dict[str, Any] = ()) -> None:

@@ -103,7 +103,7 @@ def read_json(path: Path) -> Any:
         raise SpecError(f"not readable as JSON: {error}", path=path) from error
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The JSON objects of a file with their line numbers, blank lines left out."""
     try:
         file = path.open("rb")
@@ -129,7 +129,7 @@ def read_verdicts(path: Path) -> Iterator[Verdict]:
         SpecError: no such file, or a line that is no verdict: names the line and the field.
     """
     path = path / "verdicts.jsonl" if path.is_dir() else path
-    for number, row in _rows(path):
+    for number, row in read_rows(path):
         try:
             yield Verdict.from_dict(row)
         except SpecError as error:
@@ -147,7 +147,7 @@ def read_candidates(path: Path) -> Iterator[tuple[Item, tuple[Candidate, ...]]]:
     items: TypeAdapter[Item] = TypeAdapter(Item)
     candidates: TypeAdapter[tuple[Candidate, ...]] = TypeAdapter(tuple[Candidate, ...])
     path = path / "candidates.jsonl" if path.is_dir() else path
-    for number, row in _rows(path):
+    for number, row in read_rows(path):
         try:
             found = candidates.validate_python(row.pop("candidates"))
             row.pop("draws", None)

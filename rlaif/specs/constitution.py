@@ -1,0 +1,196 @@
+"""Constitutions: named, versioned lists of principles to criticize, revise and compare by.
+
+For example:
+
+    constitution = load_constitution("harmlessness")     # shipped with rlaif
+    constitution = load_constitution("./mine.yaml")      # or a file of one's own
+
+After Bai et al. 2022, "Constitutional AI: Harmlessness from AI Feedback", sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rlaif.canonical import digest
+from rlaif.errors import SpecError, suggestion
+from rlaif.specs.rubric import check_filled, check_identity, check_unique
+from rlaif.specs.shipped import find_spec, shipped_files
+from rlaif.specs.yamlfile import YamlFile, parse_yaml, read_yaml
+from rlaif.types import as_dict
+
+if TYPE_CHECKING:
+    from rlaif.specs.schemas import ExampleFile
+
+_CRITIQUE_FIELDS: tuple[str, ...] = ("response", "critique", "revision")
+_COMPARISON_FIELDS: tuple[str, ...] = ("response_a", "response_b", "principle", "winner")
+
+
+@dataclass(frozen=True, slots=True)
+class Principle:
+    """One principle, in the three forms in which a model is asked about it."""
+
+    name: str
+    critique: str
+    """What to ask when criticizing a response."""
+    revision: str
+    """What to ask when rewriting it."""
+    comparison: str
+    """Which of two responses better follows the principle."""
+
+
+@dataclass(frozen=True, slots=True)
+class CritiqueExample:
+    """A response to a prompt, what is wrong with it, and the response set right."""
+
+    prompt: str
+    response: str
+    critique: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonExample:
+    """Two responses to a prompt, and which of them better follows the principle of that name."""
+
+    prompt: str
+    response_a: str
+    response_b: str
+    principle: str
+    winner: Literal["A", "B"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constitution:
+    """A named, versioned list of principles."""
+
+    name: str
+    version: str
+    description: str
+    source: str
+    principles: tuple[Principle, ...]
+    critique_examples: tuple[CritiqueExample, ...] = ()
+    comparison_examples: tuple[ComparisonExample, ...] = ()
+    path: str | None = field(default=None, compare=False)
+    """The file it was read from."""
+    digest: str = field(init=False)
+    """SHA-256 of every field but `path`; 64 hex digits."""
+
+    def __post_init__(self) -> None:
+        plain = {name: as_dict(getattr(self, name)) for name in _DIGESTED}
+        object.__setattr__(self, "digest", digest(plain))
+
+    def principle(self, name: str) -> Principle:
+        """The principle of that name.
+
+        Raises:
+            SpecError: there is none; the message gives the nearest.
+        """
+        for principle in self.principles:
+            if principle.name == name:
+                return principle
+        hint = suggestion(name, [p.name for p in self.principles])
+        raise SpecError(f"there is no principle {name!r}; {hint}", path=self.path)
+
+
+_DIGESTED = (
+    "name",
+    "version",
+    "description",
+    "source",
+    "principles",
+    "critique_examples",
+    "comparison_examples",
+)
+
+
+def load_constitution(path_or_name: str | Path, *, search: tuple[Path, ...] = ()) -> Constitution:
+    """The constitution in a file, or of that name in the folders `search` or shipped with rlaif.
+
+    A `Path`, a text with a slash and one ending in .yaml or .yml mean a file.
+
+    Raises:
+        SpecError: no such constitution, or the file is not one; names the file, line and field.
+    """
+    return _build_constitution(read_yaml(find_spec(path_or_name, "constitutions", search=search)))
+
+
+def parse_constitution(content: str | bytes, *, path: str | Path | None = None) -> Constitution:
+    """The constitution in YAML text; `path` only names it in errors.
+
+    Raises:
+        SpecError: the text is not a constitution.
+    """
+    return _build_constitution(parse_yaml(content, path=path))
+
+
+def shipped_constitutions() -> dict[str, Path]:
+    """Files of the constitutions that come with rlaif, by name."""
+    return shipped_files("constitutions")
+
+
+def constitution_as_dict(constitution: Constitution) -> dict[str, Any]:
+    """Plain data of a constitution with its digest, for `--json`."""
+    plain = as_dict(constitution)
+    plain.pop("path", None)
+    return dict(plain)
+
+
+def _build_constitution(document: YamlFile) -> Constitution:
+    from rlaif.specs.schemas import ConstitutionFile
+
+    content = document.validated(ConstitutionFile)
+    check_identity(document, content.name, content.version)
+    for index, principle in enumerate(content.principles):
+        for key in ("name", "critique", "revision", "comparison"):
+            check_filled(document, getattr(principle, key), "principles", index, key)
+        if len(principle.name.splitlines()) > 1:
+            raise document.error("should be one line", "principles", index, "name")
+    names = [principle.name for principle in content.principles]
+    check_unique(document, "principles", names)
+    critiques: list[CritiqueExample] = []
+    comparisons: list[ComparisonExample] = []
+    for index, entry in enumerate(content.examples):
+        example = _build_example(document, index, entry, names)
+        if isinstance(example, CritiqueExample):
+            critiques.append(example)
+        else:
+            comparisons.append(example)
+    return Constitution(
+        name=content.name,
+        version=content.version,
+        description=" ".join(content.description.split()),
+        source=" ".join(content.source.split()),
+        principles=tuple(
+            Principle(p.name, p.critique.strip(), p.revision.strip(), p.comparison.strip())
+            for p in content.principles
+        ),
+        critique_examples=tuple(critiques),
+        comparison_examples=tuple(comparisons),
+        path=document.path,
+    )
+
+
+def _build_example(
+    document: YamlFile, index: int, entry: ExampleFile, names: list[str]
+) -> CritiqueExample | ComparisonExample:
+    """The example that the fields of `entry` make, which must be all of one kind."""
+    given = entry.model_dump(exclude_none=True)
+    comparison = any(key in given for key in _COMPARISON_FIELDS)
+    wanted = _COMPARISON_FIELDS if comparison else _CRITIQUE_FIELDS
+    others = _CRITIQUE_FIELDS if comparison else _COMPARISON_FIELDS
+    for key in wanted:
+        if key not in given:
+            raise document.error("is missing", "examples", index, key)
+    for key in others:
+        if key in given:
+            kind = "comparison" if comparison else "critique"
+            raise document.error(f"has no place in a {kind} example", "examples", index, key)
+    if not comparison:
+        return CritiqueExample(**given)
+    if given["principle"] not in names:
+        message = f"there is no such principle; {suggestion(given['principle'], names)}"
+        raise document.error(message, "examples", index, "principle")
+    return ComparisonExample(**given)

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from rlaif.cli import specs
+from rlaif.errors import SpecError
+from rlaif.specs.rubric import shipped_rubrics
+
+WARNED = """\
+name: mine
+version: 1.0.0
+source: our own
+criteria:
+  - name: a
+    question: Is it clear and right?
+    scale: {min: 1, max: 5, anchors: {1: no, 5: yes}}
+"""
+GOOD = WARNED.replace("no,", "'no',").replace("yes}", "'yes'}")
+
+
+def invoke(app, *arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("app", "kind", "parts"),
+    [
+        (specs.rubrics, "rubrics", "criteria"),
+        (specs.constitutions, "constitutions", "principles"),
+    ],
+)
+def test_list(app, kind, parts):
+    table = invoke(app, "list")
+    assert table.exit_code == 0
+    assert "helpfulness" in table.output
+    assert parts in table.output
+    rows = json.loads(invoke(app, "list", "--json").output)[kind]
+    assert {"harmlessness", "helpfulness"} <= {row["name"] for row in rows}
+    assert all(row[parts] and row["version"] == "1.0.0" for row in rows)
+
+
+def test_show_prints_the_file_or_what_was_read():
+    path = shipped_rubrics()["helpfulness"]
+    assert invoke(specs.rubrics, "show", "helpfulness").output == path.read_text()
+    assert invoke(specs.rubrics, "show", str(path)).output == path.read_text()
+    shown = json.loads(invoke(specs.rubrics, "show", "helpfulness", "--json").output)
+    assert (shown["name"], shown["criteria"][0]["weight"]) == ("helpfulness", 1.0)
+    shown = json.loads(invoke(specs.constitutions, "show", "harmlessness", "--json").output)
+    assert len(shown["digest"]) == 64
+    assert invoke(specs.constitutions, "show", "harmlessness").output.startswith("name: harmless")
+
+
+def test_show_of_an_unknown_name_is_a_spec_error():
+    result = invoke(specs.rubrics, "show", "helpfulnes")
+    assert isinstance(result.exception, SpecError)
+    assert "did you mean 'helpfulness'" in str(result.exception)
+
+
+def test_lint_of_warnings_alone_passes(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD)
+    result = invoke(specs.rubrics, "lint", str(path), "helpfulness")
+    assert result.exit_code == 0
+    [line] = result.output.splitlines()
+    assert line.startswith(f"{path}:6: field 'criteria.0.question': seems to ask two things")
+    assert line.endswith("[warning]")
+
+
+def test_lint_of_an_error_exits_2_and_still_reads_the_other_files(tmp_path):
+    wrong, warned = tmp_path / "wrong.yaml", tmp_path / "warned.yaml"
+    wrong.write_text(WARNED)
+    warned.write_text(GOOD)
+    result = invoke(specs.rubrics, "lint", str(wrong), str(warned), "--json")
+    assert result.exit_code == 2
+    found = json.loads(result.output)
+    assert not found["passed"]
+    error, warning = found["findings"]
+    assert error == {
+        "level": "error",
+        "path": str(wrong),
+        "line": 7,
+        "field": "criteria.0.scale.anchors.1",
+        "message": "should be text, found false; put it in quotes",
+    }
+    assert (warning["level"], warning["path"], warning["line"]) == ("warning", str(warned), 6)
+    lines = invoke(specs.rubrics, "lint", str(wrong)).output
+    assert lines.startswith(f"{wrong}:7: field 'criteria.0.scale.anchors.1': should be text")
+
+
+def test_lint_of_constitutions(tmp_path):
+    assert invoke(specs.constitutions, "lint", "harmlessness", "helpfulness").exit_code == 0
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nversion: 1.0.0\nprinciples: []\n")
+    result = invoke(specs.constitutions, "lint", str(path))
+    assert result.exit_code == 2
+    assert result.output == f"{path}:3: field 'principles': is empty [error]\n"
