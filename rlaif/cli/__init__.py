@@ -1,0 +1,1 @@
+"""The command line: it reads the environment, picks providers, and prints."""

@@ -1,0 +1,1 @@
+"""From training rows to a tuned model. Knows data sets and models; knows no judge."""

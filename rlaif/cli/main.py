@@ -1,0 +1,136 @@
+"""`rlaif`: every command, each imported when it is called, and the exit codes.
+
+0 done; 1 failed, or over the failure limit; 2 bad usage or bad input file; 3 budget spent;
+130 interrupted, all finished work kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from rlaif.errors import (
+    BackendError,
+    ConfigError,
+    DataError,
+    RlaifError,
+    SpecError,
+    StoreError,
+    VerdictError,
+)
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "quickstart": ("rlaif.cli.quickstart:app", "The whole loop on the embedded model."),
+    "generate": ("rlaif.cli.generate:app", "Draw candidate responses to prompts."),
+    "judge": ("rlaif.cli.judge:app", "Score or compare responses by a rubric."),
+    "prefer": ("rlaif.cli.prefer:app", "Turn verdicts into a linted preference data set."),
+    "train": ("rlaif.cli.train:app", "Train a model on a preference data set."),
+    "rubrics": ("rlaif.cli.specs:rubrics", "List, show and lint rubric files."),
+    "constitutions": ("rlaif.cli.specs:constitutions", "List, show and lint constitution files."),
+    "models": ("rlaif.cli.models:app", "List, fetch and locate embedded models."),
+    "doctor": ("rlaif.cli.doctor:app", "Say what is installed, which keys are set, what answers."),
+}
+"""Name, where it lives, and its line in the help."""
+
+EXIT_CODES: dict[type[BaseException], int] = {
+    SpecError: 2,
+    ConfigError: 2,
+    DataError: 1,
+    BackendError: 1,
+    VerdictError: 1,
+    StoreError: 1,
+    KeyboardInterrupt: 130,
+}
+"""What each error ends the process with."""
+
+
+class _LazyGroup(TyperGroup):
+    """A group whose commands are imported only when called; help needs no import."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        where, line = COMMANDS[cmd_name]
+        if ctx.resilient_parsing or _listing_help():
+            return typer.core.TyperCommand(cmd_name, help=line)
+        module, _, attribute = where.partition(":")
+        command = typer.main.get_command(getattr(import_module(module), attribute))
+        command.name = cmd_name
+        return command
+
+
+def _listing_help() -> bool:
+    """Whether the line is `rlaif --help` or bare `rlaif`: then no command needs importing."""
+    return all(word in {"--help", "-h"} for word in sys.argv[1:])
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from rlaif import __version__
+
+        typer.echo(f"rlaif {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """LLM judges whose verdicts you can trust, and the preference data and training that follow.
+
+    Exit codes: 0 done, 1 failed or over the failure limit, 2 bad usage or input, 3 budget spent,
+    130 interrupted with all finished work kept.
+    """
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that `error` ends the process with."""
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 1)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    # every model is a local folder: no library may go looking for it elsewhere
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # tokenizers' own threads fight with torch's for two cores, and warn when a worker forks
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app()
+    except RlaifError as error:
+        typer.echo(f"error: {_one_line(error)}", err=True)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        typer.echo("interrupted: finished work is kept; run the same command to go on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    main()

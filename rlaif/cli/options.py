@@ -1,0 +1,144 @@
+"""Options that commands share, and how the environment becomes backends."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlaif.backends.base import Backend, BackendOptions
+from rlaif.backends.cached import CachedBackend
+from rlaif.backends.limited import LimitedBackend
+from rlaif.backends.registry import key_variable, open_provider, split_address
+from rlaif.backends.retrying import RetryingBackend
+from rlaif.errors import ConfigError, SpecError
+from rlaif.store.replies import ReplyStore
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="The run folder.")]
+Models = Annotated[
+    list[str], typer.Option("-m", "--model", help="A model's address, provider/name. Repeatable.")
+]
+JudgeModel = Annotated[str, typer.Option("-m", "--model", help="The judge's address.")]
+Rubric = Annotated[str, typer.Option("-r", "--rubric", help="A shipped rubric, or a file.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Most prompts to take.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Most calls in flight.")]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", help="The address of a server, such as http://localhost:8000/v1."),
+]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Longest wait for one call, in seconds.")]
+MaxFailures = Annotated[
+    float,
+    typer.Option(min=0.0, max=1.0, help="Share without a verdict above which the exit code is 1."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be asked, and ask nothing.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
+Temperature = Annotated[float, typer.Option(min=0.0, max=2.0, help="Sampling temperature.")]
+TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus mass.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a reply.")]
+
+_BASE_URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
+"""Variables that the providers' own tools read, so people have them set."""
+
+
+def home() -> Path:
+    """`$RLAIF_HOME`, or `~/.cache/rlaif`."""
+    return Path(os.environ.get("RLAIF_HOME") or Path.home() / ".cache" / "rlaif").expanduser()
+
+
+def backend_options(address: str, base_url: str | None, timeout_s: float) -> BackendOptions:
+    """What the environment and the command line say about the provider of `address`."""
+    variable = key_variable(address)
+    provider, _ = split_address(address)
+    configured = os.environ.get(_BASE_URLS[provider]) if provider in _BASE_URLS else None
+    return BackendOptions(
+        api_key=os.environ.get(variable) if variable else None,
+        base_url=base_url or configured or None,
+        timeout_s=timeout_s,
+        home=home(),
+    )
+
+
+def open_backend(
+    address: str,
+    store: ReplyStore,
+    *,
+    concurrency: int,
+    base_url: str | None = None,
+    timeout_s: float = 120.0,
+) -> CachedBackend:
+    """The backend of `address`, with the reply store and, for a provider, limit and retries."""
+    provider: Backend = open_provider(address, backend_options(address, base_url, timeout_s))
+    if split_address(address)[0] == "local":
+        return CachedBackend(provider, store)
+    return CachedBackend(RetryingBackend(LimitedBackend(provider, concurrency)), store)
+
+
+@asynccontextmanager
+async def opened(*backends: Backend) -> AsyncIterator[None]:
+    """Close `backends` when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        for backend in backends:
+            await backend.aclose()
+
+
+def open_store() -> ReplyStore:
+    """The store that all runs of this user share."""
+    return ReplyStore(home() / "replies.sqlite")
+
+
+def one_model(models: list[str]) -> str:
+    """The only address in `models`.
+
+    Raises:
+        ConfigError: there are more.
+    """
+    if len(models) != 1:
+        raise ConfigError(f"give one judge with -m, not {len(models)}")
+    return models[0]
+
+
+def spooled(source: str) -> Path:
+    """`source` as a file that can be read twice: `-` is copied from standard input.
+
+    Raises:
+        SpecError: there is no such file or folder.
+    """
+    if source == "-":
+        handle, name = tempfile.mkstemp(prefix="rlaif-stdin-", suffix=".jsonl")
+        with os.fdopen(handle, "wb") as file:
+            while chunk := sys.stdin.buffer.read(1 << 20):
+                file.write(chunk)
+        return Path(name)
+    path = Path(source)
+    if not path.exists():
+        raise SpecError("no such file or folder", path=path)
+    return path
+
+
+def data_digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's `candidates.jsonl` or data files."""
+    whole = hashlib.sha256()
+    candidates = path / "candidates.jsonl"
+    if path.is_file():
+        files = [path]
+    elif candidates.exists():
+        files = [candidates]
+    else:
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+    for one in files:
+        with one.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
