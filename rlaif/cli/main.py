@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from rlaif.cli.output import say
 from rlaif.errors import (
     BackendError,
     ConfigError,
@@ -51,6 +52,14 @@ EXIT_CODES: dict[type[BaseException], int] = {
 
 class _LazyGroup(TyperGroup):
     """A group whose commands are imported only when called; help needs no import."""
+
+    def invoke(self, ctx: Any) -> Any:
+        # said here: the base class turns the interruption into a silent exit
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _say_interrupted()
+            raise typer.Exit(130) from None
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -112,24 +121,22 @@ def main() -> None:
     """Run the command line and exit."""
     # every model is a local folder: no library may go looking for it elsewhere
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # we draw our own progress bars
+    os.environ.setdefault("TQDM_DISABLE", "1")
     # tokenizers' own threads fight with torch's for two cores, and warn when a worker forks
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         app()
     except RlaifError as error:
-        typer.echo(f"error: {_one_line(error)}", err=True)
+        say(f"error: {error}")
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
-        typer.echo("interrupted: finished work is kept; run the same command to go on", err=True)
+        _say_interrupted()
         sys.exit(130)
-    except BrokenPipeError:
-        # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def _say_interrupted() -> None:
+    say("interrupted: finished work is kept; run the same command to go on")
 
 
 if __name__ == "__main__":

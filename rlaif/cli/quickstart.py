@@ -33,8 +33,8 @@ def quickstart(
     ] = None,
     seed: options.Seed = 0,
     limit: Annotated[
-        int | None, typer.Option(min=4, help="Most training prompts, and most held-out ones.")
-    ] = None,
+        int, typer.Option(min=4, help="Most training prompts, and most held-out ones.")
+    ] = 128,
     concurrency: options.Concurrency = 16,
     base_url: options.BaseUrl = None,
     timeout: options.Timeout = 120.0,

@@ -170,7 +170,8 @@ def _finished(results: Results, model: str) -> float:
         for draw in row["draws"]
         if (draw["candidate"] or "").startswith(f"{model}#")
     ]
-    return sum(ends) / len(ends)
+    share: float = sum(ends) / len(ends)
+    return share
 
 
 def _per_token(rows: list[dict[str, Any]], name: str) -> float:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 CANDIDATES = 4
 HELD_OUT_DRAWS = 2
-RESPONSE_TOKENS = 64
+RESPONSE_TOKENS = 56
 TUNED = "local/tuned"
 
 
@@ -52,7 +52,7 @@ class Work:
     policy_address: str
     rubric: str | None
     seed: int
-    limit: int | None
+    limit: int
     concurrency: int
     base_url: str | None
     timeout_s: float
@@ -243,7 +243,7 @@ class Work:
                 self.policy_folder,
                 load_preferences(dataset),
                 folder,
-                DPOSettings(seed=self.seed),
+                DPOSettings(batch_size=4, learning_rate=3e-4, seed=self.seed),
                 home=options.home(),
                 facts={"base": self.policy_address, "judge": self.judge_address},
                 progress=bar.reach,

@@ -72,7 +72,12 @@ def _read_jsonl(path: Path) -> Any:
         for name in COLUMNS:
             value = row.get(name)
             if name == "prompt":
-                made[name].append(as_dict(prompt_messages(value)))
+                try:
+                    made[name].append(as_dict(prompt_messages(value)))
+                except SpecError as error:
+                    raise SpecError(
+                        error.message, path=path, line=line, field=error.field
+                    ) from None
             else:
                 made[name].append(_response(value, path, line, name))
     return datasets.Dataset.from_dict(made)

@@ -12,6 +12,7 @@ from rlaif.backends.engine import (  # noqa: E402
     faster_dtype,
     generate,
     output_head,
+    read_prefix,
     score_tokens,
 )
 
@@ -117,11 +118,14 @@ def test_an_end_token_of_any_row_stops_that_row_only(model: Any) -> None:
 
 
 def test_scores_equal_the_models_log_probabilities(model: Any) -> None:
-    scores = score_tokens(model, [5, 6], [7, 8, 9])
+    prefix, head = read_prefix(model, [5, 6]), output_head(model)
+    scores = score_tokens(model, prefix, [7, 8, 9], head=head)
+    assert scores == score_tokens(model, prefix, [7, 8, 9], head=head)
     for place, score in enumerate(scores):
         expected = _next_logprobs(model, [5, 6, 7, 8, 9][: 2 + place])
         assert score == pytest.approx(float(expected[[7, 8, 9][place]]), abs=1e-4)
-    assert score_tokens(model, [5], []) == []
+    assert score_tokens(model, prefix, [], head=head) == []
+    assert score_tokens(model, prefix, [7], head=head) == pytest.approx(scores[:1], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +141,7 @@ def test_bad_arguments(
 
 def test_an_empty_prefix_is_an_error(model: Any) -> None:
     with pytest.raises(ValueError, match="prefix"):
-        score_tokens(model, [], [1])
+        read_prefix(model, [])
 
 
 def test_nothing_asked_nothing_done(model: Any) -> None:
