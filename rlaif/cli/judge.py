@@ -11,6 +11,7 @@ import typer
 
 from rlaif.cli import options
 from rlaif.cli.output import emit, progress_bar, say, summary_table
+from rlaif.errors import SpecError
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
@@ -54,7 +55,7 @@ def score(
 
     source = options.spooled(data)
     spec = load_rubric(rubric)
-    total = sum(1 for _ in _scored(source, limit))
+    total = _count(source, _scored(source, limit))
     with options.open_store() as store:
         backend = options.open_backend(
             options.one_model(model),
@@ -110,10 +111,12 @@ def compare(
     as_json: options.AsJson = False,
 ) -> None:
     """Compare responses in pairs, each pair in both orders. Writes verdicts.jsonl."""
-    from rlaif.types import Sampling
+    from rlaif.candidates import pair_up
+    from rlaif.types import Item, Sampling
 
+    pair_up(Item("", ()), (), pairs)  # a wrong --pairs is refused even where none are drawn
     source = options.spooled(data)
-    total = sum(1 for _ in _compared(source, limit, pairs, seed))
+    total = _count(source, _compared(source, limit, pairs, seed))
     with options.open_store() as store:
         backend = options.open_backend(
             options.one_model(model),
@@ -179,6 +182,18 @@ def _compared(source: Path, limit: int | None, pairs: str, seed: int) -> Iterato
         return
     for item, (a, b) in read_data(source, "compare", limit=limit):
         yield Comparison(item, a, b)
+
+
+def _count(source: Path, work: Iterable[object]) -> int:
+    """How much there is to judge.
+
+    Raises:
+        SpecError: nothing: the draws of a run failed, or there is one where two are needed.
+    """
+    total = sum(1 for _ in work)
+    if not total:
+        raise SpecError("holds nothing to judge: its prompts have too few candidates", path=source)
+    return total
 
 
 def _run_or_data(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -110,20 +112,34 @@ def one_model(models: list[str]) -> str:
     return models[0]
 
 
+def distinct(models: list[str]) -> None:
+    """Raise `ConfigError` if an address is given twice: its draws would be the same ones."""
+    for place, address in enumerate(models):
+        if address in models[:place]:
+            raise ConfigError(f"-m {address} is given twice; for more draws of a model raise -n")
+
+
 def spooled(source: str) -> Path:
     """`source` as a file that can be read twice: `-` is copied from standard input.
+
+    The copy goes when the process ends.
 
     Raises:
         SpecError: there is no such file or folder.
     """
     if source == "-":
-        handle, name = tempfile.mkstemp(prefix="rlaif-stdin-", suffix=".jsonl")
-        with os.fdopen(handle, "wb") as file:
-            while chunk := sys.stdin.buffer.read(1 << 20):
-                file.write(chunk)
-        return Path(name)
+        folder = Path(tempfile.mkdtemp(prefix="rlaif-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        path = folder / "stdin.jsonl"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        return path
     path = Path(source)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise SpecError(error.strerror or str(error), path=path) from error
+    if not there:
         raise SpecError("no such file or folder", path=path)
     return path
 

@@ -84,13 +84,23 @@ def progress_bar(label: str, total: int | None, *, quiet: bool = False) -> Itera
 
 
 def emit(value: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON object; text that UTF-8 cannot carry (in a file's name) is escaped."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=2, allow_nan=False)
+    typer.echo(text)
 
 
 def say(line: str) -> None:
     """Print one line to standard error: it never mixes with a command's result."""
-    typer.echo(line, err=True)
+    typer.echo(printable(" ".join(line.split())), err=True)
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that a terminal would obey instead of showing."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def table(
@@ -116,7 +126,7 @@ def table(
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
 
 
 def _numeric(cell: str) -> bool:

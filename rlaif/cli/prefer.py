@@ -10,6 +10,7 @@ import typer
 
 from rlaif.cli import options
 from rlaif.cli.output import emit, progress_bar, say, table
+from rlaif.errors import SpecError
 
 if TYPE_CHECKING:
     from rlaif.preferences.pairs import HeldBack, Select
@@ -60,7 +61,7 @@ def prefer(
         raise ConfigError(f"--select is one of {', '.join(get_args(Select))}, not '{select}'")
     for path in [*run, *(decontaminate or [])]:
         options.spooled(str(path))
-    total = sum(1 for path in run for _ in read_verdicts(path))
+    total = sum(_count(path) for path in run)
     rules = Rules(
         select=_select(select),
         min_margin=min_margin,
@@ -92,6 +93,23 @@ def prefer(
             "of the rows; a model trained on them will learn length"
         )
     say(f"wrote {output}: datasets.load_from_disk({str(output)!r})")
+
+
+def _count(path: Path) -> int:
+    """How many comparisons a run holds; read before anything is written.
+
+    Raises:
+        SpecError: a line is not a verdict, or not of a comparison.
+    """
+    from rlaif.store.runs import read_verdicts
+
+    total = 0
+    for verdict in read_verdicts(path):
+        if verdict.kind != "comparison":
+            what = f"verdict {verdict.id} is a {verdict.kind}; preferences come of comparisons"
+            raise SpecError(what, path=path, field="kind")
+        total += 1
+    return total
 
 
 def _select(name: str) -> Select:

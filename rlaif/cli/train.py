@@ -50,8 +50,8 @@ def dpo(
     if batch_size % micro_batch_size:
         raise ConfigError("--batch-size must be a multiple of --micro-batch-size")
     require_train_extra()
+    rows = load_preferences(dataset)  # first: a wrong data set should not wait for a download
     base = resolve_checkpoint(model.removeprefix("local/"), options.home())
-    rows = load_preferences(dataset)
     if limit is not None:
         rows = rows.select(range(min(limit, len(rows))))
     from rlaif.train.dpo import DPOSettings, train_dpo

@@ -98,12 +98,12 @@ def write_dataset(
         source: What the card says of where the verdicts came from.
 
     Raises:
-        ConfigError: `datasets` is not installed.
+        ConfigError: `datasets` is not installed, or the folder holds something else.
         DataError: no pair is fit to train on; `held_back.jsonl` says why.
         StoreError: the folder cannot be written.
     """
     _require_datasets()
-    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder)
     summary = _write_lines(rows, folder, test_share)
     for split in SPLITS:
         if not summary.rows[split]:
@@ -117,6 +117,18 @@ def write_dataset(
     with whole_file(folder / "README.md") as file:
         file.write(dataset_card(summary, source))
     return summary
+
+
+def _claim(folder: Path) -> None:
+    """Make `folder`, or raise `ConfigError`: writing would replace files that are not ours."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"{folder} cannot be a folder ({reason}): choose another -o") from error
+    if names and not names & {"held_back.jsonl", "held_back.jsonl.partial"}:
+        raise ConfigError(f"{folder} holds other files and is not a data set: choose another -o")
 
 
 def _write_lines(
@@ -188,7 +200,14 @@ def _write_arrow(folder: Path, splits: list[Split]) -> None:
 
 def _read_lines(path: str) -> Iterator[dict[str, Any]]:
     with Path(path).open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+        for line in file:
+            yield json.loads(_whole_text(line) if "\\ud" in line else line)
+
+
+def _whole_text(line: str) -> str:
+    """A line of JSON without lone surrogates, which Arrow's UTF-8 cannot carry: U+FFFD instead."""
+    text = json.dumps(json.loads(line), ensure_ascii=False)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _words(messages: Messages) -> int:

@@ -7,6 +7,7 @@ configuration is refused, and the error names what differs. Files appear whole o
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,14 +33,21 @@ class RunFolder:
         self.path = path
         config = json.loads(json.dumps(config))
         saved = path / "config.json"
-        if saved.exists():
+        try:
+            is_run = saved.exists()
+            if not is_run:
+                path.mkdir(parents=True, exist_ok=True)
+            is_taken = not is_run and any(path.iterdir())
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"{path} cannot be a folder ({reason}): choose another -o") from error
+        if is_run:
             _compare(path, read_json(saved), config)
-        elif path.exists() and any(path.iterdir()):
+        elif is_taken:
             raise ConfigError(
                 f"{path} holds other files and is not a run folder: choose another -o"
             )
         else:
-            path.mkdir(parents=True, exist_ok=True)
             self.write_json("config.json", config)
 
     def write_json(self, name: str, value: Any) -> Path:
@@ -114,12 +122,20 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
-            except ValueError as error:  # broken UTF-8 is one too
+                row = json.loads(line, parse_constant=_finite, parse_float=_finite)
+            except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
                 raise SpecError(f"not JSON: {error}", path=path, line=number) from error
             if not isinstance(row, dict):
                 raise SpecError("not a JSON object", path=path, line=number)
             yield number, row
+
+
+def _finite(text: str) -> float:
+    """The number in `text`. NaN and infinities are not JSON, and would spoil what is computed."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return number
 
 
 def read_verdicts(path: Path) -> Iterator[Verdict]:

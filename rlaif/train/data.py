@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rlaif.canonical import canonical_json
 from rlaif.errors import ConfigError, SpecError
+from rlaif.specs.items import prompt_messages, response_messages
+from rlaif.store.runs import read_rows
+from rlaif.types import as_dict
 
 COLUMNS = ("prompt", "chosen", "rejected")
+_BLOCK_ROWS = 1000
 
 
 def require_train_extra() -> None:
@@ -61,48 +67,31 @@ def load_preferences(path: Path, split: str = "train") -> Any:
 
 
 def _read_jsonl(path: Path) -> Any:
+    """The rows of a JSONL file as Arrow tables, a block at a time: text, not Python objects."""
     import datasets
 
-    from rlaif.specs.items import prompt_messages
-    from rlaif.store.runs import read_rows
-    from rlaif.types import as_dict
-
-    made: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    for line, row in read_rows(path):
-        for name in COLUMNS:
-            value = row.get(name)
-            if name == "prompt":
-                try:
-                    made[name].append(as_dict(prompt_messages(value)))
-                except SpecError as error:
-                    raise SpecError(
-                        error.message, path=path, line=line, field=error.field
-                    ) from None
-            else:
-                made[name].append(_response(value, path, line, name))
-    return datasets.Dataset.from_dict(made)
+    rows = (_row(path, line, row) for line, row in read_rows(path))
+    blocks = []
+    while block := list(islice(rows, _BLOCK_ROWS)):
+        blocks.append(datasets.Dataset.from_list(block))
+    if not blocks:
+        raise SpecError("the data set has no rows", path=path)
+    return datasets.concatenate_datasets(blocks)
 
 
-def _response(value: object, path: Path, line: int, name: str) -> list[dict[str, str]]:
-    if isinstance(value, str) and value:
-        return [{"role": "assistant", "content": value}]
-    if isinstance(value, list) and value and all(_turn(v) for v in value):
-        return list(value)
-    raise SpecError("a response or a list of messages is needed", path=path, line=line, field=name)
-
-
-def _turn(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and set(value) == {"role", "content"}
-        and all(isinstance(v, str) for v in value.values())
-    )
+def _row(path: Path, line: int, row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {
+            "prompt": as_dict(prompt_messages(row.get("prompt"))),
+            "chosen": as_dict(response_messages(row.get("chosen"), "chosen")),
+            "rejected": as_dict(response_messages(row.get("rejected"), "rejected")),
+        }
+    except SpecError as error:
+        raise SpecError(error.message, path=path, line=line, field=error.field) from None
 
 
 def rows_digest(rows: Any) -> str:
     """SHA-256 of the rows themselves, whatever file they came from."""
-    from rlaif.canonical import canonical_json
-
     whole = hashlib.sha256()
     for row in rows:
         whole.update(canonical_json(row).encode())

@@ -101,8 +101,6 @@ def train_dpo(
     with _fast_products(dtype):  # the reference is read while the trainer is built
         trainer = _build_trainer(model, rows, run.path, settings, dtype, progress)
     trained_on = len(trainer.train_dataset)
-    if not trained_on:
-        raise DataError(f"all {len(rows)} rows are longer than {settings.max_length} tokens")
     with _fast_products(dtype):
         trainer.train(resume_from_checkpoint=last_checkpoint(run.path / "checkpoints"))
     curves = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -162,6 +160,7 @@ def _build_trainer(
         model, dtype=getattr(torch, dtype), local_files_only=True
     )
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    fitting = _fitting(rows, tokenizer, settings.max_length)
     lora = LoraConfig(
         r=settings.lora_rank,
         lora_alpha=2 * settings.lora_rank,
@@ -198,13 +197,28 @@ def _build_trainer(
     trainer = DPOTrainer(
         model=network,
         args=config,
-        train_dataset=rows,
+        train_dataset=fitting,
         processing_class=tokenizer,
         peft_config=lora if settings.lora_rank else None,
         callbacks=[_progress_callback(progress)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _fitting(rows: Any, tokenizer: Any, most: int) -> Any:
+    """The rows whose prompt leaves room for a response; TRL would drop the others unsaid."""
+
+    def fits(row: Mapping[str, Any]) -> bool:
+        text = tokenizer.apply_chat_template(
+            row["prompt"], tokenize=False, add_generation_prompt=True
+        )
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"]) < most
+
+    kept = rows.select([place for place, row in enumerate(rows) if fits(row)])
+    if not len(kept):
+        raise DataError(f"all {len(rows)} rows are longer than {most} tokens")
+    return kept
 
 
 def _progress_callback(progress: Progress) -> Any:

@@ -201,3 +201,8 @@ def test_weights_digest_reads_contents(tiny_model: Path, tmp_path: Path) -> None
     assert weights_digest(copy) == weights_digest(tiny_model)
     (copy / "notes.txt").write_text("x")
     assert weights_digest(copy) == weights_digest(tiny_model)
+
+
+def test_a_name_that_no_file_system_takes_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="File name too long"):
+        open_local("x" * 300, BackendOptions(home=tmp_path))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rlaif.canonical import json_line
 from rlaif.errors import ConfigError, SpecError
-from rlaif.specs import items
+from rlaif.specs import rows
 from rlaif.specs.items import prompt_messages, read_data, read_prompts
 from rlaif.types import Message
 
@@ -146,7 +146,7 @@ def test_what_goes_to_meta_is_bounded_in_depth(write):
 
 
 def test_a_row_over_the_limit_is_not_read_whole(write, monkeypatch):
-    monkeypatch.setattr(items, "MAX_ROW_BYTES", 20)
+    monkeypatch.setattr(rows, "MAX_ROW_BYTES", 20)
     content = line(prompt="a") + line(prompt="a" * 30)
     assert fault(write(content)) == "x.jsonl:2: is longer than 20 bytes"
 
@@ -339,7 +339,7 @@ def test_faults_of_json(write, content, message):
 
 
 def test_json_arrays_are_bounded(write, monkeypatch):
-    monkeypatch.setattr(items, "MAX_JSON_BYTES", 10)
+    monkeypatch.setattr(rows, "MAX_JSON_BYTES", 10)
     assert "larger than 10 bytes; as JSONL it" in fault(write('[{"prompt": "a"}]', "x.json"))
 
 

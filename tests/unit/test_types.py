@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlaif import types
+from rlaif.canonical import json_line
+from rlaif.errors import Cause, SpecError
+from rlaif.types import (
+    CAUSES,
+    Call,
+    Candidate,
+    Comparison,
+    Completion,
+    Item,
+    JudgeRef,
+    Message,
+    OrderVerdict,
+    Preference,
+    PreferencePair,
+    Ranking,
+    Request,
+    RubricRef,
+    Sampling,
+    Score,
+    TokenLogprob,
+    Usage,
+    Verdict,
+    as_dict,
+)
+from tests.builders import candidate, item, verdict
+
+TEXT = st.text(st.characters(codec=None), max_size=8)
+SHARE = st.floats(0, 1)
+NUMBER = st.floats(-1e6, 1e6)
+MESSAGES = st.lists(
+    st.builds(Message, st.sampled_from(["system", "user", "assistant"]), TEXT),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+META = st.dictionaries(
+    TEXT, st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT), max_size=3
+)
+ITEMS = st.builds(Item, TEXT, MESSAGES, st.none() | TEXT, META)
+CANDIDATES = st.lists(st.builds(Candidate, TEXT, MESSAGES, st.none() | TEXT), max_size=3).map(tuple)
+SAMPLING = st.builds(Sampling, SHARE, SHARE, st.integers(1, 4096), st.none() | st.integers())
+RUBRICS = st.none() | st.builds(RubricRef, TEXT, TEXT, TEXT)
+LONE_JUDGES = st.builds(JudgeRef, TEXT, TEXT, SAMPLING, RUBRICS)
+JUDGES = st.builds(
+    JudgeRef,
+    TEXT,
+    TEXT,
+    SAMPLING,
+    RUBRICS,
+    st.none() | st.lists(LONE_JUDGES, max_size=2).map(tuple),
+)
+COUNT = st.integers(0, 10**6)
+CALLS = st.builds(
+    Call,
+    TEXT,
+    TEXT,
+    st.builds(Usage, COUNT, COUNT, COUNT),
+    st.floats(0, 100),
+    st.booleans(),
+    st.sampled_from([None, "AB", "BA"]),
+    st.none() | SHARE,
+)
+WINNER = st.sampled_from(["A", "B", "tie"])
+ORDERS = st.builds(
+    OrderVerdict, st.sampled_from(["AB", "BA"]), WINNER, SHARE, st.none() | st.integers(1, 9)
+)
+SCORES = st.builds(
+    Score,
+    NUMBER,
+    NUMBER,
+    NUMBER,
+    st.none() | st.dictionaries(TEXT, SHARE, max_size=3),
+    st.none() | st.dictionaries(TEXT, st.dictionaries(TEXT, NUMBER, max_size=2), max_size=2),
+)
+PREFERENCES = st.builds(
+    lambda p, *rest: Preference("A" if p > 0.5 else "B" if p < 0.5 else "tie", p, *rest),
+    SHARE,
+    st.lists(ORDERS, max_size=2).map(tuple),
+    st.booleans(),
+)
+RANKINGS = st.builds(
+    Ranking, st.lists(TEXT, max_size=3).map(tuple), st.dictionaries(TEXT, NUMBER), COUNT
+)
+
+
+@st.composite
+def verdicts(draw: st.DrawFn) -> Verdict:
+    kind = draw(st.sampled_from(["score", "comparison", "ranking"]))
+    ok = draw(st.booleans())
+    payload = {"score": SCORES, "comparison": PREFERENCES, "ranking": RANKINGS}[kind]
+    name = {"score": "score", "comparison": "preference", "ranking": "ranking"}[kind]
+    return Verdict(
+        id=draw(TEXT),
+        kind=kind,
+        item=draw(ITEMS),
+        candidates=draw(CANDIDATES),
+        judge=draw(JUDGES),
+        status="ok" if ok else "no_verdict",
+        cause=None if ok else draw(st.sampled_from(CAUSES)),
+        rationale=draw(st.none() | TEXT),
+        calls=tuple(draw(st.lists(CALLS, max_size=2))),
+        **({name: draw(payload)} if ok else {}),
+    )
+
+
+@given(verdicts())
+def test_a_verdict_survives_a_line_of_verdicts_jsonl(made: Verdict) -> None:
+    made.check()
+    line = json_line(made.as_dict())
+    assert Verdict.from_dict(json.loads(line.encode())) == made
+
+
+def test_a_line_begins_with_the_schema_and_leaves_out_what_is_absent() -> None:
+    row = verdict().as_dict()
+    assert next(iter(row)) == "schema"
+    assert row["schema"] == 1
+    assert None not in row.values()
+    assert {"cause", "score", "ranking", "rationale"}.isdisjoint(row)
+    assert "model" not in as_dict(candidate("a", "x"))
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        ({"kind": "guess"}, "kind", "Input should be"),
+        ({"item": 7}, "item", "instance of Item"),
+        (
+            {"candidates": [{"id": "a", "response": [{"role": "user"}]}]},
+            "candidates.0.response.0",
+            "required",
+        ),
+        ({"preference": {"winner": "C"}}, "preference.winner", "'A', 'B' or 'tie'"),
+        ({"extra": 1}, "extra", "Unexpected"),
+        ({"schema": 2}, "schema", "schema 2 is not 1"),
+        ({"cause": "refused"}, "cause", "an ok verdict has no cause"),
+        ({"status": "no_verdict"}, "cause", "needs its cause"),
+        ({"status": "no_verdict", "cause": "bored"}, "cause", "Input should be 'unreadable'"),
+        (
+            {"status": "no_verdict", "cause": "refused"},
+            "kind",
+            r"no_verdict comparison verdict carries \['comparison'\]",
+        ),
+        ({"kind": "score"}, "kind", r"ok score verdict carries \['comparison'\]"),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_refused_by_field(
+    change: dict[str, Any], field: str, message: str
+) -> None:
+    with pytest.raises(SpecError, match=message) as caught:
+        Verdict.from_dict(verdict().as_dict() | change)
+    assert (caught.value.field or "").startswith(field)
+
+
+@pytest.mark.parametrize("missing", ["id", "kind", "item", "candidates", "judge", "status"])
+def test_a_row_without_a_field_it_needs_is_refused(missing: str) -> None:
+    row = verdict().as_dict()
+    del row[missing]
+    with pytest.raises(SpecError, match="required") as caught:
+        Verdict.from_dict(row)
+    assert (caught.value.field or "").startswith(missing)
+
+
+def test_the_causes_are_those_of_the_errors() -> None:
+    assert get_args(Cause) == CAUSES
+
+
+def test_a_digest_follows_all_that_can_change_a_completion_and_the_backend() -> None:
+    request = Request((Message("user", "hi"),))
+    variants = [
+        Request((Message("user", "ho"),)),
+        Request((Message("system", "hi"),)),
+        Request((Message("user", "hi"), Message("user", ""))),
+        replace(request, sampling=Sampling(temperature=0.5)),
+        replace(request, sampling=Sampling(top_p=0.5)),
+        replace(request, sampling=Sampling(max_tokens=5)),
+        replace(request, sampling=Sampling(seed=0)),
+        replace(request, draw=1),
+        replace(request, top_logprobs=1),
+        replace(request, task="likelihood"),
+    ]
+    digests = [r.digest("m") for r in (request, *variants)] + [request.digest("n")]
+    assert len(set(digests)) == len(digests)
+    assert all(len(d) == 64 for d in digests)
+    assert Request((Message("user", "hi"),)).digest("m") == digests[0]
+    assert {f.name for f in fields(Request)} == {
+        *("messages", "sampling", "draw", "top_logprobs", "task"),
+    }  # a new field needs its variant above
+
+
+def test_swapping_twice_is_nothing() -> None:
+    made = Comparison(item(), candidate("a", "x"), candidate("b", "y"))
+    assert made.swapped() == Comparison(item(), candidate("b", "y"), candidate("a", "x"))
+    assert made.swapped().swapped() == made
+
+
+def test_the_text_of_a_candidate_is_what_the_assistant_said() -> None:
+    turns = (
+        Message("assistant", "One."),
+        Message("user", "And?"),
+        Message("assistant", "Two."),
+    )
+    assert Candidate("a", turns).text == "One.\n\nTwo."
+    assert Candidate("a", ()).text == ""
+
+
+@given(st.lists(st.builds(Usage, COUNT, COUNT, COUNT), max_size=5))
+def test_usage_adds_up(parts: list[Usage]) -> None:
+    total = sum(parts, Usage())
+    assert total.input == sum(p.input for p in parts)
+    assert total.cached_input == sum(p.cached_input for p in parts)
+    assert total.output == sum(p.output for p in parts)
+
+
+def test_a_preference_row_has_every_column_even_without_a_value() -> None:
+    said = (Message("assistant", "x"),)
+    pair = PreferencePair(
+        (Message("user", "?"),), said, said, 0.9, 0.8, True, "v", None, None, "m/j", None
+    )
+    row = pair.as_dict()
+    assert list(row) == [f.name for f in fields(PreferencePair)]
+    assert (row["chosen_model"], row["rubric"]) == (None, None)
+    assert row["chosen"] == [{"role": "assistant", "content": "x"}]
+
+
+def test_plain_data_holds_only_what_json_has() -> None:
+    token = TokenLogprob("a", -0.5, (("a", -0.5),))
+    row = as_dict(Completion("x", tokens=(token,)))
+    assert row["tokens"] == [{"token": "a", "logprob": -0.5, "top": [["a", -0.5]]}]
+    assert as_dict({1: (None, token)}) == {"1": [None, as_dict(token)]}
+    assert json.loads(json.dumps(row)) == row
+
+
+def test_values_are_frozen() -> None:
+    kinds = [k for k in vars(types).values() if isinstance(k, type) and is_dataclass(k)]
+    assert len(kinds) > 15
+    assert all(k.__dataclass_params__.frozen for k in kinds)  # type: ignore[attr-defined]
+    with pytest.raises(FrozenInstanceError):
+        Usage().input = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("winner", "p_a", "field"),
+    [
+        ("A", 0.4, "preference.winner"),
+        ("B", 0.6, "preference.winner"),
+        ("A", 1.5, "preference.p_a"),
+        ("B", -0.1, "preference.p_a"),
+    ],
+)
+def test_a_winner_that_contradicts_its_probability_is_refused(
+    winner: str, p_a: float, field: str
+) -> None:
+    row = verdict().as_dict()
+    row["preference"] |= {"winner": winner, "p_a": p_a}
+    with pytest.raises(SpecError) as caught:
+        Verdict.from_dict(row)
+    assert caught.value.field == field
