@@ -103,6 +103,31 @@ def mean_words(texts: Sequence[str]) -> float:
     return sum(len(words(text)) for text in texts) / len(texts)
 
 
+def echo(prompts: Sequence[str], texts: Sequence[str]) -> float:
+    """The share of the texts' words that stand in their own prompt, in [0, 1].
+
+    A policy that pleases a judge by repeating the question raises it.
+
+    Args:
+        prompts: The prompt of each text, length n.
+        texts: The responses, length n.
+
+    Raises:
+        DataError: the lengths differ, or the texts have no words.
+    """
+    if len(prompts) != len(texts):
+        raise DataError(f"{len(prompts)} prompts for {len(texts)} texts")
+    found = total = 0
+    for prompt, text in zip(prompts, texts, strict=True):
+        known = set(words(prompt))
+        said = words(text)
+        found += sum(word in known for word in said)
+        total += len(said)
+    if not total:
+        raise DataError("no text has a word")
+    return found / total
+
+
 def repetition(texts: Sequence[str], n: int = 4) -> float:
     """The share of texts in which some n-gram of words occurs more than once, in [0, 1].
 

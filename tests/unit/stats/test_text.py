@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif.errors import DataError
-from rlaif.stats.text import distinct_n, mean_words, ngram_count, ngrams, repetition, words
+from rlaif.stats.text import distinct_n, echo, mean_words, ngram_count, ngrams, repetition, words
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,17 @@ def test_empty_corpora_have_no_numbers():
         repetition([])
     with pytest.raises(DataError, match="2 words"):
         distinct_n(["one", ""], 2)
+
+
+def test_echo_counts_words_of_the_own_prompt() -> None:
+    assert echo(["Why is the sky blue?", "Name a dog"], ["The sky, it is.", "Rex"]) == 3 / 5
+    assert echo(["a"], ["b c"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("prompts", "texts", "message"),
+    [(["a"], [], "1 prompts for 0 texts"), (["a"], [" "], "no text has a word")],
+)
+def test_echo_of_nothing(prompts: list[str], texts: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        echo(prompts, texts)
