@@ -1,0 +1,210 @@
+"""`rlaif agreement`: a judge against people, another judge, or the labels inside the items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rlaif.cli import options
+from rlaif.cli.leaderboard import (
+    By,
+    JudgeName,
+    Level,
+    causes_cell,
+    fail_over,
+    interval_cell,
+    write_whole,
+)
+from rlaif.cli.output import emit, progress_bar, say, table
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def agreement(
+    run: Annotated[Path, typer.Argument(help="The judge's run folder, or its verdicts.jsonl.")],
+    against: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            help="A run of votes or of another judge; the same run holds its voters against one "
+            "another; labels: the labels inside the items.",
+        ),
+    ],
+    voters: Annotated[
+        str | None, typer.Option(help="Keep annotators whose name begins so, such as expert.")
+    ] = None,
+    judge: JudgeName = None,
+    by: By = None,
+    majority: Annotated[
+        bool, typer.Option("--majority", help="Against the most frequent vote of each comparison.")
+    ] = False,
+    consistent: Annotated[
+        bool, typer.Option("--consistent", help="Without verdicts whose two orders disagree.")
+    ] = False,
+    level: Level = 0.95,
+    rounds: Annotated[int, typer.Option(min=1, help="Resamples behind kappa's interval.")] = 2000,
+    seed: options.Seed = 0,
+    max_failures: options.MaxFailures = 0.05,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A folder, or a .json file, to write to.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Say how often a judge agrees with others, beyond chance too, with intervals by prompt.
+
+    S1 counts a tie as a third verdict, S2 leaves out what either side calls a tie.
+    """
+    if against == "labels":
+        _refuse_with_labels(voters=voters, by=by, majority=majority, consistent=consistent)
+        made = _with_labels(run, judge, level, quiet=as_json)
+        coverages = [("the judge", made["subsets"]["all"]["coverage"])]
+    else:
+        from rlaif.evals.agreement import Settings
+
+        settings = Settings(
+            majority=majority, consistent_only=consistent, level=level, rounds=rounds, seed=seed
+        )
+        made = _with_votes(run, Path(against), judge, voters, by, settings, quiet=as_json)
+        coverages = [(side, made[side]["coverage"]) for side in ("verdicts", "votes")]
+    if output is not None:
+        say(f"wrote {write_whole(made, output, 'agreement.json')}")
+    if as_json:
+        emit(made)
+    elif against == "labels":
+        _print_labels(made)
+    else:
+        _print_votes(made)
+    fail_over(max_failures, coverages)
+
+
+def _refuse_with_labels(**given: Any) -> None:
+    """Raise `ConfigError` for an option that labels leave nothing to do."""
+    from rlaif.errors import ConfigError
+
+    stray = [f"--{name}" for name, value in given.items() if value]
+    if stray:
+        raise ConfigError(f"{', '.join(stray)} goes with votes, not with --with labels")
+
+
+def _with_labels(run: Path, judge: str | None, level: float, *, quiet: bool) -> dict[str, Any]:
+    from rlaif.evals.labels import LabelTable
+    from rlaif.evals.reading import chosen_judges, read_runs
+
+    labels = LabelTable()
+    with progress_bar("reading", None, quiet=quiet) as bar:
+        places = read_runs([run], labels.add, told=bar.advance)
+    return labels.result(judge, judges=chosen_judges(places, judge), level=level)
+
+
+def _with_votes(
+    run: Path,
+    other: Path,
+    judge: str | None,
+    voters: str | None,
+    by: list[str] | None,
+    settings: Any,
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
+    from rlaif.evals.agreement import DEFAULT_STRATA, SharedNames, VoteTable, agreement_table
+    from rlaif.evals.reading import chosen_judges, read_runs
+
+    shared = SharedNames(tuple(by or DEFAULT_STRATA))
+    ours = VoteTable(shared)
+    same = other.resolve() == run.resolve()
+    theirs = ours if same else VoteTable(shared)
+    with progress_bar("reading", None, quiet=quiet) as bar:
+        places = read_runs([run], ours.add, told=bar.advance)
+        if not same:
+            read_runs([other], theirs.add, told=bar.advance)
+    people = theirs.judges_called(None if voters is None else f"{voters}*")
+    judges = people if judge is None and same else chosen_judges(places, judge)
+    made = agreement_table(ours, theirs, judges=judges, voters=people, settings=settings)
+    return {"against": _called(people, voters), "judge": _called(judges, judge), **made}
+
+
+def _called(names: Sequence[str], wanted: str | None) -> str:
+    """One name for some judges: its own, or how many they are and what they were called by."""
+    if len(names) == 1:
+        return names[0]
+    return f"{len(names)} judges" + (f": {wanted.rstrip('*')}*" if wanted else "")
+
+
+def _print_votes(made: Mapping[str, Any]) -> None:
+    percent = f"{made['level']:.0%}"
+    rows = [_vote_row("all", name, setup) for name, setup in made["setups"].items()]
+    for stratum, values in made["by"].items():
+        for value, setups in values.items():
+            rows += [_vote_row(f"{stratum} {value}", name, s) for name, s in setups.items()]
+    columns = [
+        "comparisons",
+        "setup",
+        "n",
+        "agreement",
+        f"{percent} interval",
+        "kappa",
+        f"{percent} of kappa",
+        "coverage",
+        "without verdict",
+    ]
+    ceiling = made["ceiling"]["S1"]
+    note = f"{percent} intervals, clustered by prompt. S1: a tie is a third verdict; S2: none."
+    if ceiling is not None:
+        note += f" The most frequent votes would agree with {ceiling:.3f} of them (S1)."
+    table(f"{made['judge']} with {made['against']}", columns, rows, note=note)
+
+
+def _vote_row(what: str, name: str, setup: Mapping[str, Any]) -> list[object]:
+    return [
+        what,
+        name,
+        setup["n"],
+        setup["agreement"],
+        interval_cell(setup),
+        setup["kappa"],
+        interval_cell(setup, "kappa_low", "kappa_high"),
+        f"{setup['coverage']:.1%}",
+        causes_cell(setup["causes"]),
+    ]
+
+
+def _print_labels(made: Mapping[str, Any]) -> None:
+    percent = f"{made['level']:.0%}"
+    rows = [
+        [
+            name,
+            row["n"],
+            row["accuracy"],
+            interval_cell(row),
+            row["accuracy_own_rule"],
+            row["kappa"],
+            f"{row['coverage']:.1%}",
+            causes_cell(row["causes"]),
+        ]
+        for name, row in made["subsets"].items()
+    ]
+    columns = [
+        "subset",
+        "n",
+        "accuracy",
+        f"{percent} interval",
+        "own rule",
+        "kappa",
+        "coverage",
+        "without verdict",
+    ]
+    note = (
+        f"{percent} intervals, clustered by prompt. accuracy: mean over both orders, a tie half; "
+        f"own rule: as the set's authors count ({made['rule']})."
+    )
+    table(f"{made['judge']} with labels", columns, rows, note=note)
+    orders = ("accuracy_ab", "accuracy_ba", "position_agreement", "first_share")
+    table(
+        "by order shown",
+        ["subset", "as given", "swapped", "orders agree", "for the first"],
+        [[name, *(row[key] for key in orders)] for name, row in made["subsets"].items()],
+    )

@@ -1,0 +1,266 @@
+"""`rlaif leaderboard`: verdicts to scores, win rates and strengths, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from rlaif.cli import options
+from rlaif.cli.output import emit, progress_bar, say, table
+
+if TYPE_CHECKING:
+    from rlaif.evals.leaderboard import LeaderboardTable
+
+app = typer.Typer(add_completion=False)
+
+Ties = Literal["half", "davidson", "rao-kupper"]
+LengthMode = Literal["weights", "refit", "ratio"]
+Level = Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence of the intervals.")]
+JudgeName = Annotated[
+    str | None,
+    typer.Option("--judge", help="Keep one judge's verdicts; 'expert*' pools all that begin so."),
+]
+By = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by", help="Divide by a field of the items' meta. Repeatable. [default: turn, category]"
+    ),
+]
+
+
+_ENDS = {
+    "score": ("low", "high"),
+    "win_rate": ("low", "high"),
+    "lc_win_rate": ("lc_low", "lc_high"),
+    "strength": ("strength_low", "strength_high"),
+    "style_strength": ("style_strength_low", "style_strength_high"),
+}
+"""The ends of the interval of each figure that has one."""
+
+
+@app.command()
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or verdicts.jsonl files.")],
+    baseline: Annotated[
+        str | None, typer.Option(help="Win rates against this model. [default: all opponents]")
+    ] = None,
+    bradley_terry: Annotated[
+        bool,
+        typer.Option("--bradley-terry", help="Order by strength; an error where it has no value."),
+    ] = False,
+    ties: Annotated[Ties, typer.Option(help="How a tie enters strengths.")] = "half",
+    elo: Annotated[
+        bool, typer.Option("--elo", help="Add strengths as ratings: 400 / ln 10 a nat, mean 1000.")
+    ] = False,
+    length_controlled: Annotated[
+        LengthMode | None,
+        typer.Option(
+            help="Win rates at equal length. weights: as published. refit: fitted here, with "
+            "difficulties or, without --difficulty, with an effect of each prompt. ratio: read at "
+            "length ratio 1."
+        ),
+    ] = None,
+    difficulty: Annotated[
+        Path | None, typer.Option(help="CSV: index,instruction_difficulty.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="CSV of AlpacaEval's GLM weights.")] = None,
+    style_controlled: Annotated[
+        bool,
+        typer.Option("--style-controlled", help="Strengths without length, headers, lists, bold."),
+    ] = False,
+    by: By = None,
+    judge: JudgeName = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="A run whose leaderboard this one is held against.")
+    ] = None,
+    reference_judge: Annotated[
+        str | None, typer.Option(help="The judge of the reference, as --judge.")
+    ] = None,
+    level: Level = 0.95,
+    rounds: Annotated[
+        int, typer.Option(min=2, help="Resamples behind bootstrapped errors.")
+    ] = 1000,
+    seed: options.Seed = 0,
+    max_failures: options.MaxFailures = 0.05,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A folder, or a .json file, to write to.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Rank models by the verdicts of runs. Intervals are clustered by prompt.
+
+    A judgment without a verdict is neither a loss nor a tie: it lowers the coverage, and above
+    --max-failures the exit code is 1.
+    """
+    from rlaif.evals.leaderboard import STRATA, Settings, compared
+    from rlaif.evals.length_tables import load_length_control
+    from rlaif.evals.reading import chosen_judges
+
+    _refuse_stray(length_controlled, difficulty, weights)
+    control = (
+        load_length_control(length_controlled, difficulty, weights) if length_controlled else None
+    )
+    settings = Settings(
+        baseline=baseline,
+        by_strength=bradley_terry,
+        ties=ties,
+        elo=elo,
+        length_control=control,
+        level=level,
+        rounds=rounds,
+        seed=seed,
+    )
+    strata = tuple(by or STRATA)
+    filled, places = _filled(runs, strata, style=style_controlled, quiet=as_json)
+    made = filled.result(settings, judges=chosen_judges(places, judge), judge=judge)
+    if reference is not None:
+        other, known = _filled([reference], (), style=False, quiet=as_json)
+        theirs = other.result(
+            Settings(baseline=baseline, level=level),
+            judges=chosen_judges(known, reference_judge),
+            judge=reference_judge,
+        )
+        made["reference"] = compared(made, theirs)
+    if output is not None:
+        say(f"wrote {write_whole(made, output, 'leaderboard.json')}")
+    if as_json:
+        emit(made)
+    else:
+        plain = baseline is None and length_controlled is None
+        _print(made, strata, strengths=plain or bradley_terry or elo or ties != "half")
+    fail_over(max_failures, [("all models", made["verdicts"]["coverage"]), *_coverages(made)])
+
+
+def _refuse_stray(mode: str | None, difficulty: Path | None, weights: Path | None) -> None:
+    """Raise `ConfigError` for a file that the chosen length control would not read."""
+    from rlaif.errors import ConfigError
+
+    if difficulty is not None and mode not in {"weights", "refit"}:
+        raise ConfigError("--difficulty goes with --length-controlled weights or refit")
+    if weights is not None and mode != "weights":
+        raise ConfigError("--weights goes with --length-controlled weights")
+
+
+def _filled(
+    runs: Sequence[Path], strata: Sequence[str], *, style: bool, quiet: bool
+) -> tuple[LeaderboardTable, dict[str, tuple[Path, int]]]:
+    """The columns of some runs, and where each judge first appears."""
+    from rlaif.evals.leaderboard import LeaderboardTable
+    from rlaif.evals.reading import read_runs
+
+    filled = LeaderboardTable(strata, style=style)
+    with progress_bar("reading", None, quiet=quiet) as bar:
+        places = read_runs(runs, filled.add, told=bar.advance)
+    return filled, places
+
+
+def write_whole(made: Mapping[str, Any], output: Path, name: str) -> Path:
+    """Write `made` to `output`, or to the file `name` in it where it names no .json file.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    import json
+
+    from rlaif.errors import StoreError
+    from rlaif.store.runs import whole_file
+
+    path = output if output.suffix == ".json" else output / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    with whole_file(path) as file:
+        file.write(json.dumps(made, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return path
+
+
+def fail_over(limit: float, coverages: Sequence[tuple[str, float]]) -> None:
+    """End the command with code 1 where a coverage is under 1 - `limit`; says which."""
+    short = [f"{name} {1 - coverage:.1%}" for name, coverage in coverages if 1 - coverage > limit]
+    if short:
+        shown = ", ".join(short[:6]) + (f" and {len(short) - 6} more" if len(short) > 6 else "")
+        say(f"error: judgments without a verdict, over the limit of {limit:.1%}: {shown}")
+        raise typer.Exit(1)
+
+
+def _coverages(made: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return [(row["model"], row["coverage"]) for row in made["rows"]]
+
+
+def causes_cell(causes: Mapping[str, int]) -> str:
+    """Why judgments have no verdict, for a cell of a table."""
+    return ", ".join(f"{n} {cause}" for cause, n in causes.items())
+
+
+def interval_cell(row: Mapping[str, Any], low: str = "low", high: str = "high") -> str:
+    """An interval of a row, for a cell of a table; empty where it has none."""
+    if row.get(low) is None or row.get(high) is None:
+        return ""
+    return f"{row[low]:.3f} to {row[high]:.3f}"
+
+
+def _print(made: Mapping[str, Any], strata: Sequence[str], *, strengths: bool) -> None:
+    """Print the leaderboard, and one table for each stratum that occurs."""
+    percent, figure = f"{made['level']:.0%}", made["interval_of"]
+    shown = [(figure.replace("_", " "), figure), ("LC win rate", "lc_win_rate")]
+    shown += [("style-controlled", "style_win_rate"), ("style strength", "style_strength")]
+    shown += [("strength", "strength"), ("elo", "elo")] if strengths else []
+    columns: list[tuple[str, Callable[[Mapping[str, Any]], object]]] = [
+        ("model", lambda row: row["model"]),
+        ("n", lambda row: row["n"]),
+        ("coverage", lambda row: f"{row['coverage']:.1%}"),
+    ]
+    for head, key in shown:
+        if any(key in row for row in made["rows"]):
+            columns.append((head, lambda row, key=key: row.get(key)))  # type: ignore[misc]
+        ends = _ENDS.get(key)
+        if ends and any(row.get(ends[0]) is not None for row in made["rows"]):
+            columns.append(
+                (f"{percent} interval", lambda row, ends=ends: interval_cell(row, *ends))  # type: ignore[misc]
+            )
+    if any(row["causes"] for row in made["rows"]):
+        columns.append(("without verdict", lambda row: causes_cell(row["causes"])))
+    title = f"{made['kind']}s by {made['judge']}"
+    if made.get("baseline"):
+        title += f", against {made['baseline']}"
+    rows = [[cell(row) for _, cell in columns] for row in made["rows"]]
+    table(title, [head for head, _ in columns], rows, note=_note(made, percent))
+    for name in strata:
+        _print_stratum(made, name)
+
+
+def _note(made: Mapping[str, Any], percent: str) -> str:
+    unit = "; strengths in nats" if made.get("strengths", {}).get("unit") else ""
+    lines = [f"{percent} intervals, clustered over {made['prompts']} prompts{unit}."]
+    if (share := made.get("separability")) is not None:
+        lines.append(f"{share['separated']} of {share['pairs']} pairs of models separate.")
+    if (strengths := made.get("strengths")) is not None and "unavailable" in strengths:
+        lines.append(f"No strengths: {strengths['unavailable']}.")
+    if (mode := made.get("length_control")) is not None:
+        lines.append(f"Length control: {mode}.")
+    if (held := made.get("reference")) is not None:
+        lines.append(
+            f"Against {held['judge']}: Kendall tau {held['kendall_tau']:.3f}, agreement with "
+            f"confidence {held['agreement_with_confidence']:.3f}, Brier {held['brier']:.4f}."
+        )
+    return " ".join(lines)
+
+
+def _print_stratum(made: Mapping[str, Any], name: str) -> None:
+    """Print the leading figure of each model by the values of a stratum."""
+    found = [row["by"][name] for row in made["rows"] if name in row.get("by", {})]
+    values = list(dict.fromkeys(value for by in found for value in by))
+    if not values:
+        return
+    title = f"{made['interval_of'].replace('_', ' ')} by {name}"
+    models = {row["model"]: row["by"][name] for row in made["rows"] if name in row.get("by", {})}
+    if len(models) < len(values):
+        rows = [[value, *(by.get(value) for by in models.values())] for value in values]
+        table(title, [name, *models], rows)
+    else:
+        rows = [[model, *(by.get(value) for value in values)] for model, by in models.items()]
+        table(title, ["model", *values], rows)
