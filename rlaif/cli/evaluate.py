@@ -1,0 +1,430 @@
+"""`rlaif eval`: run a benchmark's protocol with any judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rlaif.cli import options
+from rlaif.cli.output import emit, say, table
+from rlaif.cli.protocols import Mode, MtBenchRun, ProtocolRun
+
+if TYPE_CHECKING:
+    from rlaif.backends.cached import CachedBackend
+    from rlaif.store.replies import ReplyStore
+    from rlaif.types import Comparison
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run a benchmark's protocol: MT-Bench, AlpacaEval, Arena-Hard, or labeled pairs.",
+)
+
+Method = Literal["auto", "verdict", "likelihood"]
+
+
+@app.command("mt-bench")
+def mt_bench(
+    questions: Annotated[
+        str, typer.Option("--questions", help="question.jsonl: MT-Bench's, or your own like it.")
+    ],
+    model: options.Models,
+    answers: Annotated[
+        Path | None,
+        typer.Option("--answers", help="A folder of answers, one MODEL.jsonl each."),
+    ] = None,
+    models_to_judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models-to-judge",
+            help="A model in --answers, or an address whose answers are drawn now. Repeatable. "
+            "[default: every model in --answers]",
+        ),
+    ] = None,
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="single: grade each turn 1 to 10. pairwise-baseline: each model against "
+            "--baseline. pairwise-all: every two models. Pairs are asked in both orders."
+        ),
+    ] = "single",
+    baseline: Annotated[
+        str, typer.Option(help="The other side of pairwise-baseline.")
+    ] = "gpt-3.5-turbo",
+    references: Annotated[
+        str | None,
+        typer.Option(
+            "--references",
+            help="Reference answers for math, reasoning and coding: a file, a folder with one for "
+            "the judge, or none to judge without. [default: those in --questions]",
+        ),
+    ] = None,
+    judge_prompts: Annotated[
+        Path | None,
+        typer.Option("--judge-prompts", help="FastChat's judge_prompts.jsonl, instead of -r."),
+    ] = None,
+    rubric: options.Rubric = "chat-quality",
+    fastchat: Annotated[
+        Path | None,
+        typer.Option("--fastchat", help="Also write model_answer/ and model_judgment/ here."),
+    ] = None,
+    output: options.Output = Path("runs/mt-bench"),
+    max_tokens: options.MaxTokens = 2048,
+    max_answer_tokens: Annotated[
+        int, typer.Option(min=1, help="Most tokens of an answer that is drawn.")
+    ] = 1024,
+    seed: options.Seed = 0,
+    limit: options.Limit = None,
+    concurrency: options.Concurrency = 16,
+    base_url: options.BaseUrl = None,
+    answers_base_url: Annotated[
+        str | None,
+        typer.Option(
+            "--answers-base-url",
+            help="The same for the models to judge. [default: --base-url]",
+        ),
+    ] = None,
+    timeout: options.Timeout = 120.0,
+    max_failures: options.MaxFailures = 0.05,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Judge two-turn answers as MT-Bench does. Writes verdicts.jsonl.
+
+    Answers are drawn at the temperature of their category (writing and roleplay 0.7, stem and
+    humanities 0.1, extraction, math, coding and reasoning 0, any other 0.7) unless the question has
+    a required_temperature. The second turn is judged with the whole conversation in view.
+    """
+    from rlaif.types import Sampling
+
+    source = options.spooled(questions)
+    run = ProtocolRun("eval mt-bench", output, concurrency, max_failures, dry_run, as_json)
+    judge_address = options.one_model(model)
+    sampling = Sampling(max_tokens=max_tokens)
+    plan = MtBenchRun(
+        run=run,
+        mode=mode,
+        baseline=baseline,
+        rubric=rubric,
+        judge_prompts=judge_prompts,
+        answer_sampling=Sampling(max_tokens=max_answer_tokens, seed=seed),
+        fastchat=fastchat,
+    )
+    loaded = plan.load(source, answers, models_to_judge or [], references, judge_address, limit)
+    with options.open_store() as store:
+
+        def opened(address: str, url: str | None) -> CachedBackend:
+            return options.open_backend(
+                address, store, concurrency=concurrency, base_url=url, timeout_s=timeout
+            )
+
+        backend = opened(judge_address, base_url)
+        to_ask = [opened(address, answers_base_url or base_url) for address in loaded.addresses]
+        plan.carry_out(
+            loaded,
+            backend,
+            sampling,
+            to_ask,
+            {"questions": source, "answers": answers, "judge_prompts": judge_prompts},
+            limit=limit,
+        )
+
+
+@app.command("alpaca-eval")
+def alpaca_eval(
+    outputs: Annotated[
+        list[Path],
+        typer.Option("--outputs", help="A model's outputs, JSON or JSONL. Repeatable."),
+    ],
+    baseline: Annotated[Path, typer.Option("--baseline", help="The baseline's outputs.")],
+    model: options.Models,
+    instructions: Annotated[
+        Path | None,
+        typer.Option(
+            "--instructions", help="The instructions. [default: those in the baseline's file]"
+        ),
+    ] = None,
+    judge_prompt: Annotated[
+        Path | None,
+        typer.Option("--judge-prompt", help="A prompt file with <|im_start|> turns."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="What --judge-prompt calls the first and the second output, as FIRST,SECOND. "
+            "[default: found in it]"
+        ),
+    ] = None,
+    legacy_order: Annotated[
+        bool,
+        typer.Option(
+            "--legacy-order", help="Ask one order, drawn by the prompt's text, instead of both."
+        ),
+    ] = False,
+    output: options.Output = Path("runs/alpaca-eval"),
+    temperature: options.Temperature = 0.0,
+    max_tokens: options.MaxTokens = 1,
+    limit: options.Limit = None,
+    concurrency: options.Concurrency = 16,
+    base_url: options.BaseUrl = None,
+    timeout: options.Timeout = 120.0,
+    max_failures: options.MaxFailures = 0.05,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare outputs with a baseline's by the probability of one token. Writes verdicts.jsonl.
+
+    Where the judge gives log-probabilities a verdict is P(model preferred); elsewhere it is the
+    name that the judge says. rlaif leaderboard then gives win rates, plain and length-controlled.
+    """
+    from rlaif.evals.alpaca_eval import (
+        OWN_PROMPT,
+        SoftJudge,
+        comparisons,
+        load_instructions,
+        load_outputs,
+        load_soft_prompt,
+    )
+    from rlaif.types import Sampling
+
+    run = ProtocolRun("eval alpaca-eval", output, concurrency, max_failures, dry_run, as_json)
+    every = load_instructions(instructions or baseline)
+    selected = every[:limit]
+    models = [load_outputs(path, every, needed=selected) for path in outputs]
+    _refuse_repeats([m.model for m in models], [m.path for m in models])
+    other = load_outputs(baseline, every, needed=selected)
+    work = list(comparisons(selected, models, other))
+    prompt = load_soft_prompt(judge_prompt, _pair_of(labels)) if judge_prompt else OWN_PROMPT
+    with options.open_store() as store:
+        backend = _opened(model, store, concurrency, base_url, timeout)
+        judge = SoftJudge(
+            backend,
+            prompt,
+            sampling=Sampling(temperature, max_tokens=max_tokens),
+            legacy=legacy_order,
+        )
+        if dry_run:
+            run.plan((backend, r) for pair in work for r in judge.requests(pair))
+            return
+        inputs = {"instructions": instructions, "baseline": baseline, "judge_prompt": judge_prompt}
+        inputs |= {f"outputs {m.model}": m.path for m in models}
+        folder = run.folder(backend, judge.ref, inputs, limit=limit)
+        summary = run.judge(backend, folder, work, judge.compare)
+    run.report(summary)
+    run.check(summary)
+
+
+def _refuse_repeats(names: Sequence[str], paths: Sequence[Path]) -> None:
+    from rlaif.errors import SpecError
+
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            first = paths[names.index(name)]
+            message = f"holds outputs of {name!r}, as {first} does"
+            raise SpecError(message, path=paths[place], field="generator")
+
+
+def _pair_of(labels: str | None) -> tuple[str, str] | None:
+    from rlaif.errors import ConfigError
+
+    if labels is None:
+        return None
+    first, comma, second = (part.strip() for part in labels.partition(","))
+    if not comma or not first or not second or first == second:
+        raise ConfigError(f"--labels is FIRST,SECOND, two different names, not '{labels}'")
+    return first, second
+
+
+@app.command("arena-hard")
+def arena_hard(
+    questions: Annotated[str, typer.Option("--questions", help="question.jsonl of any version.")],
+    answers: Annotated[
+        Path, typer.Option("--answers", help="A folder of answers, one MODEL.jsonl each.")
+    ],
+    baseline: Annotated[
+        list[str],
+        typer.Option(
+            "--baseline", help="The other side: MODEL, or CATEGORY=MODEL for one. Repeatable."
+        ),
+    ],
+    model: options.Models,
+    models_to_judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models-to-judge",
+            help="A model in --answers. Repeatable. [default: all but the baselines]",
+        ),
+    ] = None,
+    output: options.Output = Path("runs/arena-hard"),
+    temperature: options.Temperature = 0.0,
+    max_tokens: options.MaxTokens = 4096,
+    limit: options.Limit = None,
+    concurrency: options.Concurrency = 16,
+    base_url: options.BaseUrl = None,
+    timeout: options.Timeout = 120.0,
+    max_failures: options.MaxFailures = 0.05,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare answers with a baseline's in two games with five labels. Writes verdicts.jsonl.
+
+    The judge writes its own response first. The baseline is response A in the first game and B in
+    the second.
+    """
+    from rlaif.evals.arena_hard import (
+        FiveLabelJudge,
+        comparisons,
+        label_counts,
+        load_answers,
+        load_questions,
+        parse_baselines,
+    )
+    from rlaif.evals.fields import named_files
+    from rlaif.store.runs import read_verdicts
+    from rlaif.types import Sampling
+
+    run = ProtocolRun("eval arena-hard", output, concurrency, max_failures, dry_run, as_json)
+    source = options.spooled(questions)
+    every = load_questions(source)
+    selected = every[:limit]
+    baselines = parse_baselines(baseline, every)
+    files = named_files(answers)
+    wanted = _wanted_files(files, models_to_judge or [], baselines.names)
+    found = {
+        name: load_answers(files[name], every, needed=selected)
+        for name in dict.fromkeys([*wanted, *(n for n in baselines.names if n in files)])
+    }
+    work = [pair for pair in comparisons(selected, found, baselines) if pair.a.model in wanted]
+    with options.open_store() as store:
+        backend = _opened(model, store, concurrency, base_url, timeout)
+        judge = FiveLabelJudge(backend, sampling=Sampling(temperature, max_tokens=max_tokens))
+        if dry_run:
+            run.plan((backend, r) for pair in work for r in judge.requests(pair))
+            return
+        folder = run.folder(
+            backend,
+            judge.ref,
+            {"questions": source, "answers": answers},
+            limit=limit,
+            models=list(wanted),
+            baseline=sorted(baseline),
+        )
+        summary = run.judge(backend, folder, work, judge.compare)
+    counts = label_counts(read_verdicts(output))
+    summary |= {"labels": counts}
+    folder.write_json("summary.json", summary)
+    run.report(summary)
+    if not as_json:
+        table("labels, for the model", tuple(counts), [tuple(counts.values())])
+    run.check(summary)
+
+
+def _wanted_files(
+    files: Mapping[str, Path], names: list[str], baselines: Sequence[str]
+) -> list[str]:
+    """The models to judge.
+
+    Raises:
+        ConfigError: one has no answers, or there is none.
+    """
+    from rlaif.errors import ConfigError, suggestion
+
+    options.distinct(names)
+    for name in names:
+        if name not in files:
+            raise ConfigError(f"there are no answers of {name!r}: {suggestion(name, files)}")
+    if found := names or [name for name in files if name not in baselines]:
+        return found
+    raise ConfigError("nothing to judge: --answers holds only the baselines")
+
+
+@app.command("judge-bench")
+def judge_bench(
+    files: Annotated[list[Path], typer.Argument(help="The set's files, gzip or not.")],
+    model: options.Models,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="llmbar, judgebench, rewardbench, rewardbench2, rm-bench, pandalm, auto-j, "
+            "hh-rlhf, or pairs: prompt, response_a, response_b and label (A, B or tie).",
+        ),
+    ],
+    rubric: Annotated[
+        str | None,
+        typer.Option("-r", "--rubric", help="A shipped rubric, or a file. [default: helpfulness]"),
+    ] = None,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="verdict: ask, in both orders. likelihood: how much the prompt raises the "
+            "response's likelihood. auto: likelihood for a local model under a billion parameters."
+        ),
+    ] = "auto",
+    output: options.Output = Path("runs/judge-bench"),
+    temperature: options.Temperature = 0.0,
+    max_tokens: options.MaxTokens = 1024,
+    limit: options.Limit = None,
+    concurrency: options.Concurrency = 16,
+    base_url: options.BaseUrl = None,
+    timeout: options.Timeout = 120.0,
+    max_failures: options.MaxFailures = 0.05,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Put a judge to labeled pairs, and say how often it is right. Writes verdicts.jsonl.
+
+    Prints what rlaif agreement RUN --with labels prints; RewardBench 1 and 2 and RM-Bench are
+    summed up as their authors do. Rows that cannot be judged (the two sides of an hh-rlhf row
+    differ before the last response) are counted and listed in left_out.json.
+    """
+    from rlaif.cli.agreement import _print_labels as print_labels
+    from rlaif.cli.judge import make_comparison_judge
+    from rlaif.errors import SpecError
+    from rlaif.evals.judge_bench import LeftOut, check_format, left_out_summary, read_set
+    from rlaif.evals.judge_bench_rules import label_result
+    from rlaif.store.runs import read_verdicts
+    from rlaif.types import Sampling
+
+    name = check_format(form)
+    run = ProtocolRun("eval judge-bench", output, concurrency, max_failures, dry_run, as_json)
+    left: list[LeftOut] = []
+    work: list[Comparison] = list(read_set(name, files, left.append, limit=limit))
+    if left:
+        first = f"{left[0].path}:{left[0].line}: {left[0].reason}"
+        say(f"{len(left)} left out, listed in left_out.json; the first is {first}")
+    if not work:
+        raise SpecError("holds nothing to judge: every row is left out", path=files[0])
+    with options.open_store() as store:
+        backend = _opened(model, store, concurrency, base_url, timeout)
+        sampling = Sampling(temperature, max_tokens=max_tokens)
+        judge = make_comparison_judge(backend, rubric, method, sampling)
+        if dry_run:
+            run.plan((backend, r) for pair in work for r in judge.requests(pair))
+            return
+        inputs: dict[str, Path | None] = {f"{n} {f.name}": f for n, f in enumerate(files)}
+        folder = run.folder(backend, judge.ref, inputs, limit=limit, format=name)
+        folder.write_json("left_out.json", left_out_summary(left))
+        summary = run.judge(backend, folder, work, judge.compare)
+    found = label_result(name, lambda: read_verdicts(output))
+    if as_json:
+        emit(found)
+    else:
+        print_labels(found)
+    run.check(summary)
+
+
+def _opened(
+    models: list[str], store: ReplyStore, concurrency: int, base_url: str | None, timeout_s: float
+) -> CachedBackend:
+    """The judge's backend."""
+    return options.open_backend(
+        options.one_model(models),
+        store,
+        concurrency=concurrency,
+        base_url=base_url,
+        timeout_s=timeout_s,
+    )
