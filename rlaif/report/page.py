@@ -33,7 +33,8 @@ from rlaif.report.charts import (
     format_number,
     render_chart,
 )
-from rlaif.report.text import escape, inline
+from rlaif.report.drawn import Drawn
+from rlaif.report.text import escape, inline, said, short
 from rlaif.store.runs import whole_file
 
 __all__ = [
@@ -57,10 +58,6 @@ __all__ = [
 ]
 
 Cell = str | int | float | None
-_FOLD = 1500
-"""A text longer than this many characters is folded."""
-_PREVIEW = 900
-"""How much of a folded text is shown."""
 _NUMERIC = re.compile(r"[+\-−±<>≤≥~]?\s?\$?\d")
 _ABSENT = ("", "–", "—", "n/a")
 
@@ -150,7 +147,9 @@ class Files:
     """(path, what it holds)."""
 
 
-Block = Heading | Paragraph | KeyFigures | Callout | Table | Chart | Examples | Steps | Files
+Block = (
+    Heading | Paragraph | KeyFigures | Callout | Table | Chart | Examples | Steps | Files | Drawn
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +211,9 @@ def render_page(page: Page) -> str:
 
 @cache
 def _style() -> str:
-    return files("rlaif.report").joinpath("style.css").read_text(encoding="utf-8")
+    folder = files("rlaif.report")
+    sheets = ("style.css", "drawn.css")
+    return "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in sheets)
 
 
 def _policy(style: str) -> str:
@@ -250,6 +251,8 @@ def _block(block: Block, ident: str) -> str:
             html = _steps(block)
         case Files():
             html = _files(block)
+        case Drawn():
+            html = block.html(ident)
         case _:
             html = _figure(block, ident)
     return html
@@ -343,7 +346,7 @@ def _figure(chart: Chart, ident: str) -> str:
 
 def _example(example: Example) -> str:
     return (
-        f'<article class="example"><h3 dir="auto">{_short(example.heading)}</h3>'
+        f'<article class="example"><h3 dir="auto">{short(example.heading)}</h3>'
         f'<div class="sides">{_side(example.left_title, example.left_text)}'
         f"{_side(example.right_title, example.right_text)}</div>"
         f'<p class="verdict">{inline(example.verdict_line)}</p></article>'
@@ -351,28 +354,7 @@ def _example(example: Example) -> str:
 
 
 def _side(title: str, text: str) -> str:
-    return f'<section><h4 dir="auto">{_short(title)}</h4>{_said(text)}</section>'
-
-
-def _short(text: str) -> str:
-    """`text` in a heading: all of it up to 300 characters."""
-    return escape(text if len(text) <= 300 else text[:300].rstrip() + "…")
-
-
-def _said(text: str) -> str:
-    """What a model or a person wrote, as it was written; the end of a long text is folded."""
-    if not text.strip():
-        return '<p class="said empty">(empty)</p>'
-    if len(text) <= _FOLD:
-        return f'<div class="said" dir="auto">{escape(text)}</div>'
-    cut = max(text.rfind(" ", 0, _PREVIEW), text.rfind("\n", 0, _PREVIEW))
-    if cut < _PREVIEW // 2:
-        cut = _PREVIEW
-    return (
-        f'<div class="said" dir="auto">{escape(text[:cut])}…</div><details><summary>'
-        f"Show the other {len(text) - cut:,} characters</summary>"
-        f'<div class="said" dir="auto">{escape(text[cut:].lstrip())}</div></details>'
-    )
+    return f'<section><h4 dir="auto">{short(title)}</h4>{said(text)}</section>'
 
 
 def _steps(block: Steps) -> str:

@@ -10,6 +10,10 @@ _UNSEEN = re.compile(
     "\u202a-\u202e\u2066-\u2069"  # embeddings, overrides and isolates of direction
     "\ud800-\udfff\ufffe\uffff]"  # lone surrogates and what is no character
 )
+_FOLD = 1500
+"""A text longer than this many characters is folded."""
+_PREVIEW = 900
+"""How much of a folded text is shown."""
 _MARKUP = re.compile(r"`([^`\n]+)`|\*\*([^*\n]+)\*\*")
 
 
@@ -35,6 +39,27 @@ def inline(text: str) -> str:
         end = match.end()
     parts.append(escape(text[end:]))
     return "".join(parts)
+
+
+def short(text: str) -> str:
+    """`text` in a heading: all of it up to 300 characters."""
+    return escape(text if len(text) <= 300 else text[:300].rstrip() + "…")
+
+
+def said(text: str) -> str:
+    """What a model or a person wrote, as it was written; the end of a long text is folded."""
+    if not text.strip():
+        return '<p class="said empty">(empty)</p>'
+    if len(text) <= _FOLD:
+        return f'<div class="said" dir="auto">{escape(text)}</div>'
+    cut = max(text.rfind(" ", 0, _PREVIEW), text.rfind("\n", 0, _PREVIEW))
+    if cut < _PREVIEW // 2:
+        cut = _PREVIEW
+    return (
+        f'<div class="said" dir="auto">{escape(text[:cut])}…</div><details><summary>'
+        f"Show the other {len(text) - cut:,} characters</summary>"
+        f'<div class="said" dir="auto">{escape(text[cut:].lstrip())}</div></details>'
+    )
 
 
 def _code_point(match: re.Match[str]) -> str:

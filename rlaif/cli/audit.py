@@ -1,0 +1,203 @@
+"""`rlaif audit`: is this judge fit for use?"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rlaif.cli import options
+from rlaif.cli.judge import Method
+from rlaif.cli.output import emit, progress_bar, say, table
+
+if TYPE_CHECKING:
+    from rlaif.backends.cached import CachedBackend
+    from rlaif.cli.judge import Judge
+    from rlaif.evals.audit import Audit
+    from rlaif.evals.audit_checks import Check
+    from rlaif.evals.audit_thresholds import Thresholds
+    from rlaif.store.runs import RunFolder
+    from rlaif.types import Comparison, Sampling, Verdict
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def audit(
+    model: options.JudgeModel,
+    rubric: Annotated[
+        str | None,
+        typer.Option("-r", "--rubric", help="A shipped rubric, or a file. [default: helpfulness]"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Pairs to audit with, labeled or not, or a run of generate. "
+            "[default: the shipped pairs]"
+        ),
+    ] = None,
+    method: Annotated[
+        Method, typer.Option(help="verdict, likelihood or auto, as in rlaif judge compare.")
+    ] = "auto",
+    thresholds: Annotated[
+        Path | None, typer.Option(help="Your own bounds, over the shipped ones.")
+    ] = None,
+    other: Annotated[
+        Path | None,
+        typer.Option("--with", help="Another judge's run on the same pairs, for leakage."),
+    ] = None,
+    output: options.Output = Path("runs/audit"),
+    temperature: options.Temperature = 0.0,
+    max_tokens: options.MaxTokens = 1024,
+    limit: options.Limit = None,
+    concurrency: options.Concurrency = 16,
+    base_url: options.BaseUrl = None,
+    timeout: options.Timeout = 120.0,
+    max_failures: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Most without a verdict, over the thresholds file."),
+    ] = None,
+    dry_run: options.DryRun = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Check a judge for biases, steadiness and resistance to attacks. Exit 0 when all pass.
+
+    Writes verdicts.jsonl, audit.json and audit.html. Running it again asks nothing twice.
+    """
+    from rlaif.evals.audit import probe_path, read_pairs, trials_for
+    from rlaif.evals.audit_texts import load_texts
+    from rlaif.evals.audit_thresholds import Bounds, load_thresholds
+    from rlaif.evals.audit_trials import build_trials
+    from rlaif.types import Sampling
+
+    bounds = load_thresholds(thresholds)
+    if max_failures is not None:
+        bounds = bounds.with_bounds("format_failures", Bounds(most=max_failures))
+    if other is not None:
+        options.spooled(str(other))
+    source = probe_path() if data is None else options.spooled(data)
+    texts = load_texts()
+    with options.open_store() as store:
+        backend = options.open_backend(
+            model, store, concurrency=concurrency, base_url=base_url, timeout_s=timeout
+        )
+        sampling = Sampling(temperature, max_tokens=max_tokens)
+        judge, likelihood = _judge(backend, rubric, method, sampling)
+        wanted = trials_for(bounds, likelihood=likelihood)
+        trials = list(build_trials(read_pairs(source, limit=limit), texts, wanted))
+        if dry_run:
+            from rlaif.cli.asking import dry_run_report
+
+            asked = ((backend, r) for trial in trials for r in judge.requests(trial))
+            dry_run_report(asked, as_json=as_json)
+            return
+        run = _folder(output, source, limit, judge, backend, wanted)
+        _ask(run, judge, backend, trials, concurrency, quiet=as_json)
+    result = _audit(run, bounds, other)
+    card = _write(run, result, "shipped pairs" if data is None else source.name)
+    if as_json:
+        emit(result.as_dict() | {"run": str(output), "card": str(card)})
+    else:
+        _tell(result, card)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def _judge(
+    backend: CachedBackend, rubric: str | None, method: Method, sampling: Sampling
+) -> tuple[Judge, bool]:
+    """The judge to audit, and whether it judges by likelihood."""
+    from rlaif.cli.judge import make_comparison_judge
+    from rlaif.evals.audit_trials import AuditJudge
+    from rlaif.judge.likelihood import LikelihoodJudge
+    from rlaif.specs.rubric import load_rubric
+
+    judge = make_comparison_judge(backend, rubric, method, sampling)
+    if isinstance(judge, LikelihoodJudge):
+        return judge, True
+    return AuditJudge(backend, load_rubric(rubric or "helpfulness"), sampling=sampling), False
+
+
+def _folder(
+    output: Path,
+    source: Path,
+    limit: int | None,
+    judge: Judge,
+    backend: CachedBackend,
+    trials: tuple[str, ...],
+) -> RunFolder:
+    """The run folder. Bounds are no part of its configuration: other bounds ask nothing anew."""
+    from rlaif.specs.shipped import shipped_dir
+    from rlaif.store.runs import RunFolder
+    from rlaif.types import as_dict
+
+    config = {
+        "command": "audit",
+        "data_sha256": options.data_digest(source),
+        "texts_sha256": options.data_digest(shipped_dir("audit") / "texts.yaml"),
+        "limit": limit,
+        "trials": list(trials),
+        "judge": as_dict(judge.ref),
+        "backend": backend.identity,
+    }
+    return RunFolder(output, config)
+
+
+def _ask(
+    run: RunFolder,
+    judge: Judge,
+    backend: CachedBackend,
+    trials: list[Comparison],
+    concurrency: int,
+    *,
+    quiet: bool,
+) -> None:
+    from rlaif.runner import write_verdicts
+
+    with progress_bar("auditing", len(trials), quiet=quiet) as bar:
+
+        async def judged() -> dict[str, Any]:
+            async with options.opened(backend):
+                return await write_verdicts(
+                    trials, judge.compare, run, concurrency=concurrency, progress=bar.advance
+                )
+
+        asyncio.run(judged())
+
+
+def _audit(run: RunFolder, thresholds: Thresholds, other: Path | None) -> Audit:
+    from rlaif.evals.audit import audit_verdicts
+    from rlaif.store.runs import read_verdicts
+
+    second: list[Verdict] = list(read_verdicts(other)) if other else []
+    return audit_verdicts(read_verdicts(run.path), thresholds, other=second)
+
+
+def _write(run: RunFolder, result: Audit, data: str) -> Path:
+    from rlaif.report.audit_card import audit_page
+    from rlaif.report.page import write_page
+
+    run.write_json("audit.json", result.as_dict())
+    return write_page(audit_page(result, data), run.path / "audit.html")
+
+
+def _tell(result: Audit, card: Path) -> None:
+    columns = ("check", "effect [95 %]", "bound", "n", "coverage", "")
+    table(f"audit of {result.judge.model}", columns, [_row(check) for check in result.checks])
+    for name, why in result.skipped:
+        say(f"not checked: {name}: {why}")
+    failed = [check.name for check in result.checks if not check.passed]
+    verdict = f"fails {', '.join(failed)}" if failed else "passes every check"
+    say(f"{result.judge.model} {verdict}; wrote {card}")
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    told = "passed" if check.passed else "FAILED"
+    bound = f"{'≤' if check.threshold == check.bounds.most else '≥'} {check.threshold:.0%}"
+    share = f"{check.coverage:.0%}"
+    if check.effect is None or check.low is None or check.high is None:
+        return check.name, "not measured", bound, "0", share, told
+    effect = f"{check.effect:.1%} [{100 * check.low:.1f}, {100 * check.high:.1f}]"
+    return check.name, effect, bound, str(check.n), share, told
