@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rlaif.cli import options
-from rlaif.cli.output import emit, progress_bar, say, summary_table
+from rlaif.cli.output import emit, fail_over_limit, progress_bar, summary_table
 
 app = typer.Typer(add_completion=False)
 
@@ -99,6 +99,4 @@ def generate(
         emit(summary | {"run": str(output)})
     else:
         summary_table("generated", summary, [output / "candidates.jsonl"])
-    if 1 - summary["coverage"] > max_failures:
-        say(f"error: {1 - summary['coverage']:.1%} of the draws failed, over the limit")
-        raise typer.Exit(1)
+    fail_over_limit(summary, max_failures, "draws failed")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlaif.cli import options
-from rlaif.cli.output import emit, progress_bar, say, summary_table
+from rlaif.cli.output import emit, fail_over_limit, progress_bar, say, summary_table
 from rlaif.errors import SpecError
 
 if TYPE_CHECKING:
@@ -270,7 +270,4 @@ class _Run:
             emit(summary | {"run": str(self._output)})
         else:
             summary_table("judged", summary, [self._output / "verdicts.jsonl"])
-        if 1 - summary["coverage"] > self._max_failures:
-            share = f"{1 - summary['coverage']:.1%}"
-            say(f"error: {share} of the items have no verdict, over the limit")
-            raise typer.Exit(1)
+        fail_over_limit(summary, self._max_failures)

@@ -31,6 +31,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "judge": ("rlaif.cli.judge:app", "Score or compare responses by a rubric."),
     "prefer": ("rlaif.cli.prefer:app", "Turn verdicts into a linted preference data set."),
     "train": ("rlaif.cli.train:app", "Train a model on a preference data set."),
+    "import": ("rlaif.cli.importing:imports", "Turn legacy judgments into verdict records."),
+    "export": ("rlaif.cli.importing:exports", "Write verdict records as legacy judgments."),
+    "eval": ("rlaif.cli.evaluate:app", "Run a benchmark protocol."),
+    "leaderboard": ("rlaif.cli.leaderboard:app", "Scores, win rates, strengths, intervals."),
+    "agreement": ("rlaif.cli.agreement:app", "A judge against people, labels or a judge."),
+    "audit": ("rlaif.cli.audit:app", "Whether a judge is fit for use."),
+    "report": ("rlaif.cli.report:app", "One HTML page of a run."),
     "rubrics": ("rlaif.cli.specs:rubrics", "List, show and lint rubric files."),
     "constitutions": ("rlaif.cli.specs:constitutions", "List, show and lint constitution files."),
     "models": ("rlaif.cli.models:app", "List, fetch and locate embedded models."),
@@ -121,6 +128,9 @@ def main() -> None:
     """Run the command line and exit."""
     # every model is a local folder: no library may go looking for it elsewhere
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # threads that spin while they wait stall each other when the cores are shared: measured on
+    # two busy cores, a small model's step took ten times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # we draw our own progress bars
     os.environ.setdefault("TQDM_DISABLE", "1")
     # tokenizers' own threads fight with torch's for two cores, and warn when a worker forks

@@ -20,8 +20,13 @@ from rlaif.backends.cached import CachedBackend
 from rlaif.backends.limited import LimitedBackend
 from rlaif.backends.registry import key_variable, open_provider, split_address
 from rlaif.backends.retrying import RetryingBackend
+from rlaif.canonical import canonical_json
 from rlaif.errors import ConfigError, SpecError
 from rlaif.store.replies import ReplyStore
+from rlaif.store.runs import read_candidates
+from rlaif.types import as_dict
+
+CANDIDATES = "candidates.jsonl"
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="The run folder.")]
 Models = Annotated[
@@ -145,15 +150,17 @@ def spooled(source: str) -> Path:
 
 
 def data_digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's `candidates.jsonl` or data files."""
+    """SHA-256 of a file, of a folder's data files, or of the candidates that `generate` made.
+
+    Of candidates only what is judged counts: whether a reply came from the store is told beside
+    them, and changes when the command is run again.
+    """
     whole = hashlib.sha256()
-    candidates = path / "candidates.jsonl"
-    if path.is_file():
-        files = [path]
-    elif candidates.exists():
-        files = [candidates]
-    else:
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+    if path.name == CANDIDATES or (path / CANDIDATES).is_file():
+        for item, candidates in read_candidates(path):
+            whole.update(canonical_json([as_dict(item), as_dict(candidates)]).encode())
+        return whole.hexdigest()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     for one in files:
         with one.open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())

@@ -147,3 +147,16 @@ def summary_table(title: str, summary: Mapping[str, Any], files: Sequence[Path])
         *(("wrote", str(path)) for path in files),
     ]
     table(title, ("", ""), rows)
+
+
+def fail_over_limit(
+    summary: Mapping[str, Any], limit: float, what: str = "items have no verdict"
+) -> None:
+    """End the command with code 1 where more than `limit` of the work has no verdict.
+
+    Counted in whole numbers: a share that is exactly the limit passes.
+    """
+    failed, n = summary["n"] - summary["ok"], summary["n"]
+    if failed > limit * n + 1e-9 * n:
+        say(f"error: {failed / n:.1%} of the {what}, over the limit")
+        raise typer.Exit(1)

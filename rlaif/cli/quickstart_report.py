@@ -102,13 +102,13 @@ def probe_agreement(results: Results) -> Proportion:
 
 def measure_guards(results: Results) -> list[Guard]:
     """What would change in the held-out responses of a policy that games its judge."""
-    from rlaif.stats.text import mean_words, repetition
+    from rlaif.stats.text import echo, mean_words, repetition
 
-    before, after = (held_out_texts(results, model) for model in (results.policy, TUNED))
+    models = (results.policy, TUNED)
+    before, after = (held_out_texts(results, model) for model in models)
+    echoes = [echo(held_out_prompts(results, m), held_out_texts(results, m)) for m in models]
     likelihoods = _jsonl(results.folders["guards"] / "likelihoods.jsonl")
-    originals, tuned = (
-        [row for row in likelihoods if row["model"] == model] for model in (results.policy, TUNED)
-    )
+    originals, tuned = ([row for row in likelihoods if row["model"] == model] for model in models)
     kl = sum(r["logprob_tuned"] - r["logprob_original"] for r in tuned) / len(tuned)
     return [
         _within(
@@ -125,6 +125,7 @@ def measure_guards(results: Results) -> list[Guard]:
             _finished(results, TUNED),
             fall=0.15,
         ),
+        _within("share of words from the prompt", *echoes, rise=0.10),
         _within("share that repeats itself", repetition(before), repetition(after), rise=0.10),
         *(_distinct(before, after, n) for n in (1, 2, 3)),
     ]
@@ -154,6 +155,16 @@ def _distinct(before: list[str], after: list[str], n: int) -> Guard:
 def held_out_texts(results: Results, model: str) -> list[str]:
     """The held-out responses of one model."""
     return [c.text for _, made in _held_out(results) for c in made if c.model == model]
+
+
+def held_out_prompts(results: Results, model: str) -> list[str]:
+    """The prompt of each held-out response of one model."""
+    return [
+        " ".join(m.content for m in item.prompt)
+        for item, made in _held_out(results)
+        for c in made
+        if c.model == model
+    ]
 
 
 def _held_out(results: Results) -> list[tuple[Item, tuple[Candidate, ...]]]:

@@ -57,7 +57,7 @@ def parse_winner(completion: Completion) -> tuple[Winner, float]:
     Raises:
         VerdictError: the reply was refused, cut off, or holds no verdict.
     """
-    mark = _last_mark(completion, _WINNER_MARK)
+    mark = last_mark(completion, _WINNER_MARK)
     winner = _LABELS[mark[1].lower()]
     token = _token_at(completion, mark.start(1))
     if token is not None and (soft := _label_probability(token)) is not None:
@@ -80,7 +80,7 @@ def parse_score(
     found = {}
     for criterion in criteria:
         before = rf"(?im)^[^\n]*?{re.escape(criterion.name)}[^\n\[]*" if len(criteria) > 1 else ""
-        mark = _last_mark(completion, re.compile(before + _SCORE_MARK.pattern))
+        mark = last_mark(completion, re.compile(before + _SCORE_MARK.pattern))
         grade, scale = int(mark[1]), criterion.scale
         if not scale.min <= grade <= scale.max:
             raise _unreadable(completion, f"grade {grade} is outside {scale.min}..{scale.max}")
@@ -99,7 +99,13 @@ def rationale(completion: Completion) -> str | None:
     return text or None
 
 
-def _last_mark(completion: Completion, pattern: re.Pattern[str]) -> re.Match[str]:
+def last_mark(completion: Completion, pattern: re.Pattern[str]) -> re.Match[str]:
+    """The last match of `pattern` outside quoted text; its first group tells marks apart.
+
+    Raises:
+        VerdictError: the reply was refused, cut off, has no mark, or two different ones on its last
+            marked line.
+    """
     if completion.finish_reason == "refusal":
         raise VerdictError("the judge refused", cause="refused", reply=completion.text)
     if completion.finish_reason == "length":

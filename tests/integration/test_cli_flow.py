@@ -552,3 +552,14 @@ def _wait_for(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.01)
+
+
+def test_generating_again_does_not_turn_a_judged_run_into_another(prompts: Path) -> None:
+    write_rows(Path("say.jsonl"), {"match": "", "reply": "Hello"})
+    write_rows(Path("judge.jsonl"), {"match": "", "reply": "[[4]]"})
+    generate = ("generate", prompts, "-m", "scripted/say.jsonl", "-n", 1, "-o", "run")
+    judge = ("judge", "score", "run", "-m", "scripted/judge.jsonl", "-o", "scores", "--json")
+    first = [rlaif(*words) for words in (generate, judge)]
+    again = [rlaif(*words) for words in (generate, judge)]
+    assert [done.code for done in first + again] == [0, 0, 0, 0]
+    assert again[1].json["calls_cached"] == again[1].json["calls"]

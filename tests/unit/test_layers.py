@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"backends", "store"},
     {"judge"},
     {"runner", "candidates"},
-    {"preferences"},
+    {"preferences", "evals"},
     {"train"},
     {"report"},
     {"cli"},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -147,20 +148,26 @@ def test_standard_input_is_kept_until_the_process_ends(tmp_path: Path) -> None:
 
 
 def test_a_digest_is_of_what_is_read(tmp_path: Path) -> None:
-    file, run, folder = tmp_path / "a.jsonl", tmp_path / "run", tmp_path / "folder"
+    file, folder = tmp_path / "a.jsonl", tmp_path / "folder"
     file.write_text("x")
-    for place in (run, folder):
-        place.mkdir()
-        (place / "candidates.jsonl").write_text("x")
-        (place / "summary.json").write_text("1")
-    (folder / "candidates.jsonl").rename(folder / "data.arrow")
-    before = [options.data_digest(p) for p in (file, run, folder)]
-    assert before[0] == before[1] != before[2]
-    (run / "summary.json").write_text("2")
-    (folder / "summary.json").write_text("2")
-    after = [options.data_digest(p) for p in (file, run, folder)]
-    assert after[:2] == before[:2]
-    assert after[2] != before[2]
+    folder.mkdir()
+    (folder / "data.arrow").write_text("x")
+    before = [options.data_digest(p) for p in (file, folder)]
+    (folder / "data.arrow").write_text("y")
+    assert options.data_digest(file) == before[0]
+    assert options.data_digest(folder) != before[1]
+
+
+def test_the_digest_of_a_run_is_of_its_candidates_and_not_of_how_they_came(tmp_path: Path) -> None:
+    row = {"id": "1", "prompt": [], "candidates": [], "draws": [{"cached": False}]}
+    path = tmp_path / "candidates.jsonl"
+    path.write_text(json.dumps(row))
+    before = options.data_digest(tmp_path)
+    path.write_text(json.dumps(row | {"draws": [{"cached": True}]}))
+    (tmp_path / "summary.json").write_text("1")
+    assert options.data_digest(tmp_path) == options.data_digest(path) == before
+    path.write_text(json.dumps(row | {"id": "2"}))
+    assert options.data_digest(tmp_path) != before
 
 
 def test_no_key_reaches_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,3 +160,21 @@ def test_a_summary_tells_coverage_and_why_the_rest_is_missing(
     assert "calls 20 (5 from the store)" in shown
     assert "tokens 100 in, 7 out" in shown
     assert f"wrote {tmp_path}/verdicts.jsonl" in shown
+
+
+@pytest.mark.parametrize(("ok", "code"), [(100, None), (95, None), (94, 1), (0, 1)])
+def test_exactly_the_failure_limit_passes_and_one_more_does_not(
+    ok: int, code: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import typer
+
+    from rlaif.cli.output import fail_over_limit
+
+    if code is None:
+        fail_over_limit({"n": 100, "ok": ok}, 0.05)
+        assert capsys.readouterr().err == ""
+    else:
+        with pytest.raises(typer.Exit) as caught:
+            fail_over_limit({"n": 100, "ok": ok}, 0.05)
+        assert caught.value.exit_code == 1
+        assert "have no verdict, over the limit" in capsys.readouterr().err
