@@ -34,7 +34,7 @@ def quickstart(
     seed: options.Seed = 0,
     limit: Annotated[
         int, typer.Option(min=4, help="Most training prompts, and most held-out ones.")
-    ] = 128,
+    ] = 96,
     concurrency: options.Concurrency = 16,
     base_url: options.BaseUrl = None,
     timeout: options.Timeout = 120.0,

@@ -274,7 +274,8 @@ class Work:
         return self._judged(name, pairs, {"data": options.data_digest(source)})
 
     def guards(self, name: str, held_out: Path, model: Path) -> Path:
-        """For every held-out response its log-probability under both models, in nats."""
+        """The log-probability of held-out responses, in nats: all under the original model, the tuned
+        model's also under itself."""
         from rlaif.store.runs import RunFolder, read_candidates
 
         found = list(read_candidates(held_out))
@@ -305,16 +306,18 @@ class Work:
         async def one(pair: tuple[Item, Candidate]) -> dict[str, Any]:
             item, candidate = pair
             request = Request((*item.prompt, *candidate.response), task="likelihood")
-            under = [(await b.complete(request)).tokens for b in (self.policy, tuned)]
-            original, after = [sum(t.logprob for t in tokens) for tokens in under]
-            return {
+            tokens = (await self.policy.complete(request)).tokens
+            row = {
                 "item": item.id,
                 "candidate": candidate.id,
                 "model": candidate.model,
-                "tokens": len(under[0]),
-                "logprob_original": original,
-                "logprob_tuned": after,
+                "tokens": len(tokens),
+                "logprob_original": sum(t.logprob for t in tokens),
             }
+            if candidate.model == TUNED:  # the KL is taken over the tuned model's own responses
+                under_tuned = (await tuned.complete(request)).tokens
+                row["logprob_tuned"] = sum(t.logprob for t in under_tuned)
+            return row
 
         made = []
         async for row in ordered(pairs, one, concurrency=self.concurrency):
