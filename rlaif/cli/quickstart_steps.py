@@ -274,8 +274,10 @@ class Work:
         return self._judged(name, pairs, {"data": options.data_digest(source)})
 
     def guards(self, name: str, held_out: Path, model: Path) -> Path:
-        """The log-probability of held-out responses, in nats: all under the original model, the tuned
-        model's also under itself."""
+        """The log-probability of the held-out responses under the original model, in nats.
+
+        The tuned model's own responses also under the tuned model.
+        """
         from rlaif.store.runs import RunFolder, read_candidates
 
         found = list(read_candidates(held_out))
