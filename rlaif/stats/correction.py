@@ -176,6 +176,8 @@ def correlation(labels: ArrayLike, judged: ArrayLike) -> float | None:
         raise DataError(f"{f.size} verdicts for {y.size} labels")
     if np.ptp(y) == 0 or np.ptp(f) == 0:
         return None
+    # brought to one scale first: the squares of tiny differences would underflow to 0
+    y, f = (v / np.abs(v).max() for v in (y - y.mean(), f - f.mean()))
     return float(np.clip(np.corrcoef(y, f)[0, 1], -1.0, 1.0))
 
 

@@ -38,9 +38,7 @@ def train_split(tmp_path: Path) -> Any:
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing` is deprecated:FutureWarning")
 @pytest.mark.parametrize("kind", ["DPO", "Reward"])
-def test_a_trainer_takes_it(
-    kind: str, train_split: Any, tiny_model: Path, tmp_path: Path, capfd: Any
-) -> None:
+def test_a_trainer_takes_it(kind: str, train_split: Any, tiny_model: Path, tmp_path: Path) -> None:
     import trl
     from transformers import AutoTokenizer
 

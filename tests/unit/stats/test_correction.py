@@ -216,3 +216,7 @@ def test_what_gpt4_is_worth_on_mt_bench(shared_data, only, n, judge, people, rho
     found = correlation(y, f)
     assert found == pytest.approx(rho, abs=1e-4)
     assert label_multiplier(found) == pytest.approx(multiplier, abs=5e-4)
+
+
+def test_a_tiny_spread_correlates_like_any_other() -> None:
+    assert correlation([0.0, 1.0], [0.0, 6.8e-279]) == pytest.approx(1.0)
