@@ -15,7 +15,7 @@ from typing import Any
 
 from rlaif.backends.base import Backend, GroupBackend
 from rlaif.canonical import json_line
-from rlaif.errors import BackendError, Cause, ConfigError
+from rlaif.errors import BackendError, BudgetError, Cause, ConfigError
 from rlaif.runner import Tally, ordered
 from rlaif.store.runs import RunFolder
 from rlaif.types import (
@@ -149,8 +149,16 @@ def _draw(backend: Backend, request: Request, answer: Completion | BackendError)
     key = request.digest(backend.identity)
     if isinstance(answer, BackendError):
         call = Call(key, "", Usage(), latency_s=0.0, cached=False)
-        return Draw(call, cause="provider_error", error=str(answer))
-    call = Call(key, answer.text, answer.usage, answer.latency_s, answer.cached)
+        cause: Cause = "budget" if isinstance(answer, BudgetError) else "provider_error"
+        return Draw(call, cause=cause, error=str(answer))
+    call = Call(
+        key,
+        answer.text,
+        answer.usage,
+        answer.latency_s,
+        answer.cached,
+        cost_usd=answer.cost_usd,
+    )
     if answer.finish_reason == "refusal":
         return Draw(call, finish_reason="refusal", cause="refused", error="the model refused")
     candidate = Candidate(

@@ -4,6 +4,7 @@
     ├── SpecError(ValueError)    a file the user gave is wrong: `.path`, `.line`, `.field`
     ├── ConfigError(ValueError)  a setting is wrong: an address, an option, a missing key or extra
     ├── BackendError             a provider failed: `.retryable`, `.retry_after` (seconds), `.fatal`
+    │   └── BudgetError          the budget is spent, so the call was not sent
     ├── VerdictError             a judge's reply holds no verdict: `.cause`, `.reply`
     ├── DataError(ValueError)    the data cannot support the computation
     └── StoreError               the reply store or a run folder cannot be read or written
@@ -20,6 +21,12 @@ from typing import Literal
 
 Cause = Literal["unreadable", "refused", "truncated", "provider_error", "budget", "injection"]
 """Why an item has no verdict."""
+Failure = Literal[
+    "rate_limit", "overload", "timeout", "connection", "server", "bad_reply", "access", "request"
+]
+"""What went wrong with a call: the provider limits calls or is overloaded, did not answer in time,
+could not be reached, failed by itself, answered something unreadable, refuses us, or refuses the
+request."""
 
 
 class RlaifError(Exception):
@@ -68,6 +75,7 @@ class BackendError(RlaifError):
         retryable: Whether the same call may succeed later (rate limit, overload, time-out).
         retry_after: Seconds the provider asked us to wait, if it did.
         fatal: Whether every further call would fail the same way (bad key, unknown model).
+        kind: What went wrong, for the counts of a run and for the pace of further calls.
     """
 
     def __init__(
@@ -77,11 +85,20 @@ class BackendError(RlaifError):
         retryable: bool = False,
         retry_after: float | None = None,
         fatal: bool = False,
+        kind: Failure = "server",
     ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after = retry_after
         self.fatal = fatal
+        self.kind: Failure = kind
+
+
+class BudgetError(BackendError):
+    """The budget is spent: the call was not sent, and neither will any further one be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, kind="request")
 
 
 class VerdictError(RlaifError):

@@ -74,6 +74,12 @@ class Tally:
     calls: int = 0
     calls_cached: int = 0
     usage: Usage = field(default_factory=Usage)
+    cost_usd: float = 0.0
+    """US dollars paid for calls of this run; replies from the store cost nothing again."""
+    cost_saved_usd: float = 0.0
+    """US dollars that the replies from the store cost when they were asked."""
+    calls_unpriced: int = 0
+    """Calls made whose price is not known."""
     started_s: float = field(default_factory=time.monotonic)
 
     def add(self, verdict: Verdict) -> None:
@@ -91,6 +97,12 @@ class Tally:
             self.calls += 1
             self.calls_cached += call.cached
             self.usage = self.usage + call.usage
+            if call.cached:
+                self.cost_saved_usd += call.cost_usd or 0.0
+            elif call.cost_usd is not None:
+                self.cost_usd += call.cost_usd
+            else:
+                self.calls_unpriced += 1
 
     @property
     def coverage(self) -> float:
@@ -111,6 +123,9 @@ class Tally:
                 "cached_input": self.usage.cached_input,
                 "output": self.usage.output,
             },
+            "cost_usd": round(self.cost_usd, 9),
+            "cost_saved_usd": round(self.cost_saved_usd, 9),
+            "calls_unpriced": self.calls_unpriced,
             "wall_s": round(time.monotonic() - self.started_s, 3),
         }
 

@@ -23,6 +23,9 @@ FinishReason = Literal["stop", "length", "refusal"]
 Task = Literal["reply", "likelihood"]
 """What a request wants: a reply to the messages, or log-probabilities of the last message."""
 
+PreferenceSource = Literal["tokens", "verdict", "draws", "likelihood"]
+"""Label token probabilities, the verdict as given, several verdicts, or likelihoods."""
+
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 
@@ -51,6 +54,9 @@ class Sampling:
     """Most tokens of the reply."""
     seed: int | None = None
     """Passed to backends that take one; draws of one request differ by `Request.draw`."""
+    reasoning: str | None = None
+    """How much a reasoning model thinks: its provider's word for it (`low`), or a number of tokens.
+    `None` leaves it to the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +71,22 @@ class Request:
     """How many log-probabilities to return for each token of the reply; 0 for none."""
     task: Task = "reply"
     """With `likelihood` the last message is the assistant's, and its tokens are scored as given."""
+    choices: tuple[str, ...] = ()
+    """The reply is one of these, where the backend can hold the model to it; the `top` of its first
+    token then has their log-probabilities, however small. Empty: any reply."""
+    json_schema: Mapping[str, Any] | None = None
+    """The reply is JSON of this schema, where the backend can hold the model to it."""
+    shared: int = field(default=0, compare=False)
+    """Characters at the start of the last message that further requests will begin with too, after
+    the same messages: where a provider's prompt cache is worth a mark. It changes no reply."""
 
     def digest(self, identity: str) -> str:
         """Key of this request to the backend called `identity`: 64 hex digits."""
-        return digest({"backend": identity, "request": as_dict(self)})
+        plain = as_dict(self)
+        del plain["shared"]
+        if not self.choices:
+            del plain["choices"]
+        return digest({"backend": identity, "request": plain})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +137,8 @@ class Completion:
     latency_s: float = 0.0
     cached: bool = False
     """Whether it came from the reply store."""
+    cost_usd: float | None = None
+    """What it cost when it was asked; `None` where the price is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +212,11 @@ class Score:
     min: float
     max: float
     distribution: Mapping[str, float] | None = None
-    """P(level), where the score tokens have probabilities."""
+    """P(level), where the score tokens have probabilities or the judge was asked several times."""
     criteria: Mapping[str, Mapping[str, Any]] | None = None
     """Per criterion: `value`, `min`, `max`, `weight` and, where known, `distribution`."""
+    missing_mass: float | None = None
+    """Probability that lay on no level, before `distribution` was normalized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +228,13 @@ class OrderVerdict:
     winner: Winner
     p_a: float
     draws: int | None = None
+    """How many draws `p_a` is the mean of, where there were several."""
+    level: str | None = None
+    """The verdict on a finer scale than winner, in terms of A and B: `A>>B`, `A>B`, `A=B` …"""
+    source: PreferenceSource | None = None
+    """Where `p_a` comes from."""
+    missing_mass: float | None = None
+    """Probability that lay on no label, before `p_a` was normalized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +293,8 @@ class Verdict:
     ranking: Ranking | None = None
     rationale: str | None = None
     calls: tuple[Call, ...] = ()
+    flags: Mapping[str, tuple[str, ...]] | None = None
+    """Candidate id to what detectors noticed in it, such as `verdict_shaped`; never hidden."""
     schema: int = 1
 
     def as_dict(self) -> dict[str, Any]:

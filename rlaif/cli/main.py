@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from rlaif.cli.output import say
 from rlaif.errors import (
     BackendError,
+    BudgetError,
     ConfigError,
     DataError,
     RlaifError,
@@ -49,6 +50,7 @@ EXIT_CODES: dict[type[BaseException], int] = {
     SpecError: 2,
     ConfigError: 2,
     DataError: 1,
+    BudgetError: 3,
     BackendError: 1,
     VerdictError: 1,
     StoreError: 1,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rlaif.backends.base import Backend
 from rlaif.canonical import digest
-from rlaif.errors import BackendError, Cause, VerdictError
+from rlaif.errors import BackendError, BudgetError, Cause, VerdictError
 from rlaif.specs.rubric import Rubric
 from rlaif.types import (
     Call,
@@ -38,7 +38,8 @@ class Asked:
             VerdictError: the provider failed, and retrying did not help.
         """
         if self.completion is None:
-            raise VerdictError(str(self.failure), cause="provider_error")
+            cause: Cause = "budget" if isinstance(self.failure, BudgetError) else "provider_error"
+            raise VerdictError(str(self.failure), cause=cause)
         return self.completion
 
 
@@ -56,7 +57,15 @@ async def ask(backend: Backend, request: Request, shown: str | None = None) -> A
             raise
         call = Call(key, "", Usage(), latency_s=0.0, cached=False, shown=shown)
         return Asked(call, failure=failure)
-    call = Call(key, done.text, done.usage, done.latency_s, done.cached, shown=shown)
+    call = Call(
+        key,
+        done.text,
+        done.usage,
+        done.latency_s,
+        done.cached,
+        shown=shown,
+        cost_usd=done.cost_usd,
+    )
     return Asked(call, completion=done)
 
 

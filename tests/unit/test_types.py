@@ -187,13 +187,18 @@ def test_a_digest_follows_all_that_can_change_a_completion_and_the_backend() -> 
         replace(request, draw=1),
         replace(request, top_logprobs=1),
         replace(request, task="likelihood"),
+        replace(request, sampling=Sampling(reasoning="low")),
+        replace(request, choices=("A", "B")),
+        replace(request, json_schema={"type": "object"}),
     ]
     digests = [r.digest("m") for r in (request, *variants)] + [request.digest("n")]
     assert len(set(digests)) == len(digests)
     assert all(len(d) == 64 for d in digests)
     assert Request((Message("user", "hi"),)).digest("m") == digests[0]
+    assert replace(request, shared=2).digest("m") == digests[0]  # a hint, which changes no reply
     assert {f.name for f in fields(Request)} == {
-        *("messages", "sampling", "draw", "top_logprobs", "task"),
+        *("messages", "sampling", "draw", "top_logprobs", "task", "choices", "json_schema"),
+        "shared",
     }  # a new field needs its variant above
 
 
