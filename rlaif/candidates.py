@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import combinations, islice, pairwise
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from rlaif.backends.base import Backend, GroupBackend
 from rlaif.canonical import json_line
 from rlaif.errors import BackendError, BudgetError, Cause, ConfigError
-from rlaif.runner import Tally, ordered
+from rlaif.runner import Stop, Tally, ordered, write_rows
 from rlaif.store.runs import RunFolder
 from rlaif.types import (
     Call,
@@ -80,14 +81,16 @@ async def draw_candidates(
     *,
     n: int,
     sampling: Sampling,
-    concurrency: int,
-) -> AsyncIterator[Drawn]:
+    concurrency: int | Callable[[], int],
+    stop: Stop | None = None,
+) -> AsyncGenerator[Drawn, None]:
     """`n` responses of every backend to every item, in the order of `items`.
 
     A draw that failed or was refused is kept as such and stops nothing.
 
     Raises:
         BackendError: a fatal one: every further call would fail the same way.
+        Stopped: `stop` was set; every draw that was begun was yielded.
     """
     size = max([1, *(b.group_size // n for b in backends if isinstance(b, GroupBackend))])
 
@@ -99,10 +102,15 @@ async def draw_candidates(
         ]
 
     # one group of a local model at a time: a second could only wait for the same processor
-    width = max(1, concurrency // n) if size == 1 else 1
-    async for group in ordered(_groups(items, size), work, concurrency=width):
-        for drawn in group:
-            yield drawn
+    def width() -> int:
+        calls = concurrency() if callable(concurrency) else concurrency
+        return max(1, calls // n) if size == 1 else 1
+
+    made = ordered(_groups(items, size), work, concurrency=width, stop=stop)
+    async with aclosing(made) as groups:
+        async for group in groups:
+            for drawn in group:
+                yield drawn
 
 
 def _groups(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
@@ -174,30 +182,41 @@ async def write_candidates(
     *,
     n: int,
     sampling: Sampling,
-    concurrency: int,
+    concurrency: int | Callable[[], int],
     progress: Callable[[int, str], None] = lambda steps, note: None,
+    stop: Stop | None = None,
+    also: Callable[[], Mapping[str, Any]] = dict,
 ) -> dict[str, Any]:
     """Draw candidates into `candidates.jsonl` and `summary.json` of `run`; the summary.
 
-    `n` of the summary counts draws, and its coverage is the share that gave a response.
+    `n` of the summary counts draws, and its coverage is the share that gave a response. `stop` and
+    `also` as in `rlaif.runner.write_verdicts`.
 
     Raises:
         BackendError: a fatal one.
         StoreError: the run folder or the reply store cannot be written.
     """
     tally, truncated = Tally(), 0
-    with run.open_whole("candidates.jsonl") as file:
-        async for drawn in draw_candidates(
-            items, backends, n=n, sampling=sampling, concurrency=concurrency
-        ):
-            file.write(drawn.line())
-            for draw in drawn.draws:
-                tally.count(draw.cause, (draw.call,))
-                truncated += draw.finish_reason == "length"
-            progress(1, f"{tally.usage.output} tokens")
-    summary = tally.summary() | {"truncated": truncated}
-    run.write_json("summary.json", summary)
-    return summary
+
+    async def lines() -> AsyncGenerator[str, None]:
+        nonlocal truncated
+        made = draw_candidates(
+            items, backends, n=n, sampling=sampling, concurrency=concurrency, stop=stop
+        )
+        async with aclosing(made) as everything:
+            async for drawn in everything:
+                for draw in drawn.draws:
+                    tally.count(draw.cause, (draw.call,))
+                    truncated += draw.finish_reason == "length"
+                yield drawn.line()
+                progress(1, f"{tally.usage.output} tokens")
+
+    return await write_rows(
+        lines(),
+        run,
+        "candidates.jsonl",
+        lambda: tally.summary() | {"truncated": truncated} | dict(also()),
+    )
 
 
 def pair_up(

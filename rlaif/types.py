@@ -20,8 +20,9 @@ Shown = Literal["AB", "BA"]
 Kind = Literal["score", "comparison", "ranking"]
 Status = Literal["ok", "no_verdict"]
 FinishReason = Literal["stop", "length", "refusal"]
-Task = Literal["reply", "likelihood"]
-"""What a request wants: a reply to the messages, or log-probabilities of the last message."""
+Task = Literal["reply", "likelihood", "reward"]
+"""What a request wants: a reply to the messages, log-probabilities of the last message, or what a
+classifier gives the last message, as JSON."""
 
 PreferenceSource = Literal["tokens", "verdict", "draws", "likelihood"]
 """Label token probabilities, the verdict as given, several verdicts, or likelihoods."""
@@ -79,14 +80,21 @@ class Request:
     shared: int = field(default=0, compare=False)
     """Characters at the start of the last message that further requests will begin with too, after
     the same messages: where a provider's prompt cache is worth a mark. It changes no reply."""
+    _known: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
+    """The backend that the digest was last asked for, and that digest: a prompt is long, and judge,
+    cache and batch all ask."""
 
     def digest(self, identity: str) -> str:
         """Key of this request to the backend called `identity`: 64 hex digits."""
-        plain = as_dict(self)
-        del plain["shared"]
-        if not self.choices:
-            del plain["choices"]
-        return digest({"backend": identity, "request": plain})
+        if self._known is None or self._known[0] != identity:
+            plain = as_dict(self)
+            del plain["shared"]
+            if not self.choices:
+                del plain["choices"]
+            known = (identity, digest({"backend": identity, "request": plain}))
+            object.__setattr__(self, "_known", known)
+            return known[1]
+        return self._known[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,13 +385,33 @@ class PreferencePair:
 
 def as_dict(value: Any, *, keep_none: bool = False) -> Any:
     """Plain dicts, lists and scalars of a frozen value; fields that are `None` are left out."""
-    if is_dataclass(value) and not isinstance(value, type):
-        plain = {
-            f.name: as_dict(getattr(value, f.name), keep_none=keep_none) for f in fields(value)
-        }
-        return plain if keep_none else {k: v for k, v in plain.items() if v is not None}
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if kind is tuple or kind is list:
+        return [as_dict(v, keep_none=keep_none) for v in value]
+    if (names := _names(kind)) is not None:
+        plain = {}
+        for name in names:
+            inner = getattr(value, name)
+            if type(inner) in _SCALARS:
+                plain[name] = inner
+            elif inner is not None or keep_none:
+                plain[name] = as_dict(inner, keep_none=keep_none)
+        return plain
     if isinstance(value, Mapping):
         return {str(k): as_dict(v, keep_none=keep_none) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_dict(v, keep_none=keep_none) for v in value]
     return value
+
+
+_SCALARS = frozenset({str, int, float, bool})
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    """The public fields of a dataclass, in order; None for any other type."""
+    if not is_dataclass(kind):
+        return None
+    return tuple(f.name for f in fields(kind) if not f.name.startswith("_"))

@@ -13,12 +13,14 @@ leaves their set-up out and so flatters them. Three tasks:
   (both orders of each pair), 1,000 rounds. `rlaif` and `choix` and `scikit-learn` draw prompts;
   `arena-rank` draws comparisons, the only thing it can, as `rlaif, comparisons` does beside it.
 - length: length-controlled win rates of 200 models on 805 prompts.
-- stream: 1,000,000 verdict records, from disk to a table of win rates.
+- stream: 100,000, 300,000 and 1,000,000 verdict records, from disk to a table of win rates and
+  strengths; peak memory beside the number of records and of pairs of models on prompts.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import platform
 import resource
@@ -230,7 +232,8 @@ def length_rlaif_errors(a: argparse.Namespace) -> Result:
 def length_sklearn(a: argparse.Namespace) -> Result:
     from sklearn.linear_model import LogisticRegression
 
-    from rlaif.stats.length_control import DEFAULT_C, length_term
+    from rlaif.stats.length_columns import length_term
+    from rlaif.stats.length_control import DEFAULT_C
 
     y, baseline, model, d = lengths(a)
     before = peak_mb()
@@ -249,7 +252,11 @@ def length_sklearn(a: argparse.Namespace) -> Result:
 
 
 def write_verdicts(path: Path, a: argparse.Namespace) -> None:
-    """Comparison records as a run folder holds them, a tenth without a verdict."""
+    """Comparison records as a run folder holds them, a tenth without a verdict.
+
+    Each model meets the baseline on every prompt before any pair meets again: the first
+    `models` times `prompts` records are of new pairs, the others repeat them.
+    """
     from rlaif.types import (
         Call,
         Candidate,
@@ -287,17 +294,26 @@ def write_verdicts(path: Path, a: argparse.Namespace) -> None:
             file.write(json.dumps(verdict.as_dict()) + "\n")
 
 
-def stream_rlaif(a: argparse.Namespace) -> Result:
+def stream_rlaif(a: argparse.Namespace, share: float = 1.0) -> Result:
+    """The first `share` of the records, as `rlaif leaderboard` reads them."""
+    import scipy.linalg
+    import scipy.sparse
+    import scipy.special  # noqa: F401
+
     from rlaif.evals.leaderboard import LeaderboardTable, Settings
-    from rlaif.store.runs import read_verdicts
+    from rlaif.evals.reading import read_runs
 
     path = Path(a.file)
+    verdicts = round(a.verdicts * share)
+    if share < 1:
+        whole, path = path, path.with_name(f"first-{verdicts}.jsonl")
+        with whole.open("rb") as source, path.open("wb") as part:
+            part.writelines(itertools.islice(source, verdicts))
     before = peak_mb()
 
     def run() -> dict[str, Any]:
         table = LeaderboardTable()
-        for verdict in read_verdicts(path):
-            table.add(verdict)
+        read_runs([path], table.add)
         return table.result(Settings(baseline="base"))
 
     seconds, found = timed(run)
@@ -305,10 +321,20 @@ def stream_rlaif(a: argparse.Namespace) -> Result:
         "seconds": seconds,
         "rounds": 0,
         "before_mb": before,
-        "records_per_s": a.verdicts / seconds,
+        "verdicts": verdicts,
+        "records_per_s": verdicts / seconds,
         "file_mb": path.stat().st_size / 2**20,
+        "pairs_on_prompts": min(verdicts, a.models * a.prompts),
         "models": len(found["rows"]),
     }
+
+
+def stream_tenth(a: argparse.Namespace) -> Result:
+    return stream_rlaif(a, 0.1)
+
+
+def stream_third(a: argparse.Namespace) -> Result:
+    return stream_rlaif(a, 0.3)
 
 
 TASKS: dict[str, dict[str, Callable[[argparse.Namespace], Result]]] = {
@@ -324,7 +350,11 @@ TASKS: dict[str, dict[str, Callable[[argparse.Namespace], Result]]] = {
         "rlaif, 200 rounds": length_rlaif_errors,
         "scikit-learn": length_sklearn,
     },
-    "stream": {"rlaif": stream_rlaif},
+    "stream": {
+        "rlaif, a tenth": stream_tenth,
+        "rlaif, three tenths": stream_third,
+        "rlaif": stream_rlaif,
+    },
 }
 OURS = {"arena-rank": "rlaif, comparisons"}
 """Which of our rows does the same work as a peer, where it is not `rlaif`."""

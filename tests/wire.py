@@ -5,7 +5,8 @@
 
 It runs in a thread of its own, so that anything can be tested against it: the provider SDKs, a
 command line that starts its own event loop, another process. It serves `/v1/chat/completions` with
-log-probabilities (vLLM's `prompt_logprobs` too), `/v1/models` and Anthropic's `/v1/messages`.
+log-probabilities (vLLM's `prompt_logprobs` too), `/v1/responses`, `/v1/models`, Anthropic's
+`/v1/messages`, and the first two under Azure's paths.
 
 A toy tokenizer stands for the model's: one token a word, with the white space before it. The toy
 chat template writes `<role>` before each message and `<assistant>` where it asks for a reply.
@@ -15,14 +16,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
+import ssl
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
+from tests.wire_cache import Part, PrefixCache, tokenize
+from tests.wire_faults import Fault, Faults, Recorded, api_error, html, in_order, refuse
+
+__all__ = ["Fault", "Recorded", "WireReply", "WireServer", "api_error", "html", "refuse"]
 
 ChatMessages = list[dict[str, str]]
 
@@ -38,66 +44,6 @@ class WireReply:
     cached_input: int = 0
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What goes wrong with one call, instead of its reply."""
-
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    body: str | bytes | dict[str, Any] | None = None
-    """Sent as it is; an object as JSON. None for the right answer."""
-    hang: bool = False
-    """Never answer."""
-    drop: bool = False
-    """Close the connection without an answer."""
-    cut: bool = False
-    """Announce the whole answer, send half of it and close the connection."""
-
-
-def html(status: int = 200) -> Fault:
-    """A page where JSON should be, as proxies send."""
-    return Fault(status, {"Content-Type": "text/html"}, "<!DOCTYPE html><html><p>Hello</p></html>")
-
-
-def api_error(
-    status: int, message: str, headers: dict[str, str] | None = None, **more: Any
-) -> Fault:
-    """An error as OpenAI's and Anthropic's APIs write it."""
-    error = {"message": message, "type": "invalid_request_error", **more}
-    return Fault(status, headers or {}, {"type": "error", "error": error})
-
-
-def refuse(*names: str, model: str = "this model") -> Callable[[Recorded], Fault | None]:
-    """A fault for every call that holds one of the parameters `names`, as OpenAI's API refuses."""
-
-    def fault(request: Recorded) -> Fault | None:
-        for name in names:
-            if name in request.body:
-                text = f"Unsupported parameter: '{name}' is not supported with {model}."
-                return api_error(400, text, param=name, code="unsupported_parameter")
-        return None
-
-    return fault
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """One call that came in."""
-
-    path: str
-    headers: dict[str, str]
-    """By lower-case name."""
-    body: dict[str, Any]
-
-
-Faults = Iterable[Fault | None] | Callable[[Recorded], Fault | None]
-
-
-def tokenize(text: str) -> list[str]:
-    """The toy tokens of `text`; joined they are `text` again."""
-    return re.findall(r"\s*\S+|\s+$", text)
-
-
 class WireServer:
     """Serves one model until its `with` block ends.
 
@@ -110,6 +56,10 @@ class WireServer:
         delay_s: How long the model takes to reply.
         key: What clients must send; others get a 401 that repeats what they sent.
         scores_text: Whether it knows `prompt_logprobs`.
+        headers: Sent with every answer.
+        certificate: Files of a certificate and its key; it then speaks https.
+        cache: Its prompt cache. Without one, replies say what was cached.
+        responses: Whether it has the responses API.
     """
 
     def __init__(
@@ -123,15 +73,23 @@ class WireServer:
         delay_s: float = 0.0,
         key: str | None = None,
         scores_text: bool = True,
+        headers: dict[str, str] | None = None,
+        certificate: tuple[Path, Path] | None = None,
+        cache: PrefixCache | None = None,
+        responses: bool = True,
     ) -> None:
         self._reply = reply
         self._models = models
         self._logprob = logprob
         self._alternatives = list(alternatives)
-        self._fault = faults if callable(faults) else _in_order(faults)
+        self._fault = faults if callable(faults) else in_order(faults)
         self._delay_s = delay_s
         self._key = key
         self._scores_text = scores_text
+        self._headers = headers or {}
+        self._certificate = certificate
+        self._cache = cache
+        self._responses = responses
         self._ready = threading.Event()
         self.requests: list[Recorded] = []
         """Every call that asked for a reply, in order of arrival."""
@@ -171,21 +129,32 @@ class WireServer:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        for root in ("/v1", "/openai/v1", "/openai/deployments/{name}"):
+            app.router.add_post(f"{root}/chat/completions", self._chat)
+        if self._responses:
+            for root in ("/v1", "/openai/v1", "/openai"):
+                app.router.add_post(f"{root}/responses", self._respond)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_get("/v1/models", self._list_models)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
+        tls = None
+        if self._certificate is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(*self._certificate)
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
-        self.url = f"http://{host}:{port}/v1"
+        self.url = f"http{'s' if tls else ''}://{host}:{port}/v1"
         self._ready.set()
         await self._stop.wait()
         await runner.cleanup()
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, self._chat_answer)
+
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer(request, self._response_answer)
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, self._message_answer)
@@ -205,13 +174,15 @@ class WireServer:
                 await self._stop.wait()
             if fault.drop:
                 return await self._cut(request, b"")
+            body = answer(call.body) if fault.body is None else fault.body
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
-            body = answer(call.body) if fault.body is None else fault.body
+            if self._cache is not None and fault.body is None:
+                self._cache.keep(_parts(call.body))
             content = body if isinstance(body, bytes) else _encode(body)
             if fault.cut:
                 return await self._cut(request, content)
-            headers = {"Content-Type": "application/json", **fault.headers}
+            headers = {"Content-Type": "application/json", **self._headers, **fault.headers}
             return web.Response(status=fault.status, headers=headers, body=content)
         finally:
             self.in_flight -= 1
@@ -230,7 +201,8 @@ class WireServer:
         self._peers.add(peer)
 
     def _rejection(self, call: Recorded) -> Fault | None:
-        sent = call.headers.get("x-api-key") or call.headers.get("authorization", "")
+        own = call.headers.get("x-api-key") or call.headers.get("api-key")
+        sent = own or call.headers.get("authorization", "")
         if self._key is not None and sent.removeprefix("Bearer ") != self._key:
             return api_error(401, f"Incorrect API key provided: {sent}.", code="invalid_api_key")
         if self._models is not None and call.body["model"] not in self._models:
@@ -242,12 +214,23 @@ class WireServer:
         names = self._models or ["judge"]
         return web.json_response({"object": "list", "data": [{"id": name} for name in names]})
 
-    def _said(self, messages: ChatMessages) -> WireReply:
+    def _said(self, body: dict[str, Any]) -> tuple[WireReply, int, int]:
+        """What the model says, and the prompt tokens that the cache had and takes up."""
+        parts = _parts(body)
+        messages: ChatMessages = []
+        for part in parts:
+            if part.opens:
+                messages.append({"role": part.role, "content": part.text})
+            else:
+                messages[-1]["content"] += part.text
         said = self._reply(messages)
-        return said if isinstance(said, WireReply) else WireReply(said)
+        reply = said if isinstance(said, WireReply) else WireReply(said)
+        if self._cache is None:
+            return reply, reply.cached_input, 0
+        return (reply, *self._cache.look(parts))
 
     def _chat_answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        said = self._said(body["messages"])
+        said, cached, _ = self._said(body)
         prompt, reply = _template(body), tokenize(said.text)
         reasons = {"refusal": "content_filter"}
         answer = {
@@ -272,12 +255,42 @@ class WireServer:
                 "prompt_tokens": len(prompt),
                 "completion_tokens": len(reply),
                 "total_tokens": len(prompt) + len(reply),
-                "prompt_tokens_details": {"cached_tokens": said.cached_input},
+                "prompt_tokens_details": {"cached_tokens": cached},
             },
         }
         if "prompt_logprobs" in body and self._scores_text:
             answer["prompt_logprobs"] = [None, *map(self._given, prompt[1:])]
         return answer
+
+    def _response_answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        said, cached, _ = self._said(body)
+        prompt, reply = _template(body), tokenize(said.text)
+        part: dict[str, Any] = {"type": "output_text", "text": said.text, "annotations": []}
+        if "message.output_text.logprobs" in body.get("include", []):
+            part["logprobs"] = self._logprobs(reply, body)["content"]
+        if said.finish_reason == "refusal":
+            part = {"type": "refusal", "refusal": said.text}
+        thought = [{"type": "summary_text", "text": said.thinking}]
+        cut = said.finish_reason == "length"
+        return {
+            "id": "resp_1",
+            "object": "response",
+            "status": "incomplete" if cut else "completed",
+            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "error": None,
+            "model": f"{body['model']}-2026-01-01",
+            "output": [
+                *([{"type": "reasoning", "id": "r", "summary": thought}] if said.thinking else []),
+                {"type": "message", "role": "assistant", "status": "completed", "content": [part]},
+            ],
+            "usage": {
+                "input_tokens": len(prompt),
+                "input_tokens_details": {"cached_tokens": cached},
+                "output_tokens": len(reply),
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": len(prompt) + len(reply),
+            },
+        }
 
     def _logprobs(self, tokens: list[str], body: dict[str, Any]) -> dict[str, Any]:
         """As OpenAI writes them; the token itself is among its alternatives, least likely first."""
@@ -299,9 +312,7 @@ class WireServer:
         return {str(sum(token.encode())): entry}
 
     def _message_answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        system = [{"role": "system", "content": body["system"]}] if "system" in body else []
-        messages = system + body["messages"]
-        said = self._said(messages)
+        said, cached, written = self._said(body)
         reasons = {"stop": "end_turn", "length": "max_tokens"}
         thinking = [{"type": "thinking", "thinking": said.thinking, "signature": "s"}]
         return {
@@ -313,25 +324,31 @@ class WireServer:
             "stop_reason": reasons.get(said.finish_reason, said.finish_reason),
             "stop_sequence": None,
             "usage": {
-                "input_tokens": len(_template({"messages": messages})) - said.cached_input,
-                "cache_read_input_tokens": said.cached_input,
-                "cache_creation_input_tokens": 0,
+                "input_tokens": len(_template(body)) - cached - written,
+                "cache_read_input_tokens": cached,
+                "cache_creation_input_tokens": written,
                 "output_tokens": len(tokenize(said.text)),
             },
         }
 
 
+def _parts(body: dict[str, Any]) -> list[Part]:
+    """The conversation of any of the formats, part by part, with the marks for the cache."""
+    system = [{"role": "system", "content": body["system"]}] if "system" in body else []
+    parts = []
+    for message in [*system, *(body.get("messages") or body.get("input") or [])]:
+        content = message["content"]
+        blocks = [{"text": content}] if isinstance(content, str) else content
+        for place, block in enumerate(blocks):
+            marked = bool({"cache_control", "prompt_cache_breakpoint"} & block.keys())
+            parts.append(Part(message["role"], block["text"], opens=place == 0, marked=marked))
+    return parts
+
+
 def _template(body: dict[str, Any]) -> list[str]:
     """The toy tokens of the conversation as the toy chat template writes it."""
-    tokens = []
-    for message in body["messages"]:
-        tokens += [f"<{message['role']}>", *tokenize(message["content"])]
+    tokens = [token for part in _parts(body) for token in part.tokens]
     return tokens + (["<assistant>"] if body.get("add_generation_prompt", True) else [])
-
-
-def _in_order(faults: Iterable[Fault | None]) -> Callable[[Recorded], Fault | None]:
-    left = deque(faults)
-    return lambda _: left.popleft() if left else None
 
 
 def _encode(body: str | dict[str, Any]) -> bytes:

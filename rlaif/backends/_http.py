@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import json
 import math
-import re
+import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from rlaif.errors import BackendError, ConfigError
+from rlaif.errors import BackendError, ConfigError, Failure, suggestion
 
 _LONGEST_QUOTE = 300
 """Characters of a server's own words that an error repeats."""
+_MOST_NAMES = 20
+"""Models that an error about an unknown one lists."""
 _SHARED_WITH_KEY = 6
 """A word that shares this many characters in a row with the key is not repeated."""
 _RETRYABLE = frozenset({408, 409, 425, 429})
+_PASSING: dict[int, Failure] = {
+    408: "timeout",
+    429: "rate_limit",
+    503: "overload",
+    504: "timeout",
+    524: "timeout",
+    529: "overload",
+}
+"""What the statuses that may pass mean; of the others the server failed."""
 _SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
 """Codes of providers for an account that is out of money: waiting does not help."""
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"})
+"""What OpenSSL says of an answer that is not TLS at all."""
 _SPENT_MESSAGE = "Your credit balance is too low"
 """How Anthropic's API says so, without a code of its own."""
 
@@ -35,6 +48,8 @@ class Endpoint:
     model: str
     key_variable: str
     key: str | None = field(default=None, repr=False)
+    proxy: str = ""
+    """Host and port of the proxy that calls go through, where there is one."""
 
     def redact(self, text: str) -> str:
         """`text` on one line, short, and without any word that shows a part of the key.
@@ -90,6 +105,36 @@ def clean_url(url: str) -> str:
     return full.rstrip("/")
 
 
+def clean_proxy(url: str | None) -> str | None:
+    """`url` of a proxy, with `http://` where no scheme is given; None for an empty one.
+
+    Raises:
+        ConfigError: it is not the address of an HTTP proxy. A user and a password in it are fine,
+            and never shown.
+    """
+    if not (url or "").strip():
+        return None
+    full = str(url).strip()
+    full = full if "://" in full else f"http://{full}"
+    try:
+        parts = urlsplit(full)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        raise ConfigError("the proxy is not like http://localhost:8080")
+    return full
+
+
+def proxy_place(url: str | None) -> str:
+    """Host and port of a proxy, for messages: without its user and password.
+
+    Raises:
+        ConfigError: as `clean_proxy`.
+    """
+    return urlsplit(clean_proxy(url) or "").netloc.rpartition("@")[2]
+
+
 def api_root(url: str) -> str:
     """`url` up to the version that OpenAI-compatible servers put in front of their paths.
 
@@ -130,15 +175,17 @@ def status_error(
     detail = f"(HTTP {status}): {said}" if said else f"(HTTP {status})"
     hopeless = _hopeless(endpoint, status, body)
     if hopeless is not None:
-        return BackendError(f"{endpoint.provider} {hopeless} {detail}", fatal=True)
+        kind: Failure = "request" if status == 404 or 300 <= status < 400 else "access"
+        return BackendError(f"{endpoint.provider} {hopeless} {detail}", fatal=True, kind=kind)
     if status in _RETRYABLE or status >= 500:
         trouble = "is limiting the rate of calls" if status == 429 else "failed"
         return BackendError(
             f"{endpoint.provider} {trouble} {detail}",
             retryable=True,
             retry_after=retry_after(headers),
+            kind=_PASSING.get(status, "server"),
         )
-    return BackendError(f"{endpoint.provider} rejected the request {detail}")
+    return BackendError(f"{endpoint.provider} rejected the request {detail}", kind="request")
 
 
 def _hopeless(endpoint: Endpoint, status: int, body: str) -> str | None:
@@ -162,7 +209,7 @@ def _hopeless(endpoint: Endpoint, status: int, body: str) -> str | None:
 
 def error_text(body: str) -> str:
     """What an error body says in words; servers put it in different places."""
-    if _is_html(body):
+    if is_html(body):
         return "an HTML page"
     error = _error(body)
     words = (error.get(name) for name in ("message", "detail", "error"))
@@ -190,156 +237,56 @@ def transport_error(endpoint: Endpoint, error: Exception, timeout_s: float) -> B
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     if isinstance(error, TimeoutError):
-        return BackendError(f"{who} did not answer within {timeout_s:g} s", retryable=True)
+        unreached = type(error).__name__ == "ConnectionTimeoutError"
+        message = f"{who} did not answer within {timeout_s:g} s"
+        message = f"no connection to {who} at {endpoint.url} in time" if unreached else message
+        return BackendError(message, retryable=True, kind="timeout")
     if isinstance(error, UnicodeError):
-        return BackendError("the messages hold text that UTF-8 cannot carry (a lone surrogate)")
+        message = "the messages hold text that UTF-8 cannot carry (a lone surrogate)"
+        return BackendError(message, kind="request")
+    certificate = _certificate_fault(error)
+    if certificate is not None:
+        return BackendError(
+            f"the certificate of {who} at {endpoint.url} is not trusted ({certificate}); "
+            "name the file of its authority in SSL_CERT_FILE",
+            fatal=True,
+            kind="connection",
+        )
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        message = f"{who} at {endpoint.url} answers no TLS; does its address begin with http://?"
+        return BackendError(message, fatal=True, kind="connection")
     said = endpoint.redact(str(error)) or type(error).__name__
-    return BackendError(f"no connection to {who} at {endpoint.url}: {said}", retryable=True)
+    way = f" through the proxy {endpoint.proxy}" if endpoint.proxy else ""
+    message = f"no connection to {who} at {endpoint.url}{way}: {said}"
+    return BackendError(message, retryable=True, kind="connection")
 
 
-def read_json(endpoint: Endpoint, text: str) -> dict[str, Any]:
-    """The JSON object in the body of a success.
-
-    Raises:
-        BackendError: it is something else; worth another try, as proxies do this in passing.
-    """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        what = "HTML" if _is_html(text) else "no JSON"
-        quote = endpoint.redact(text[:80]) or "nothing at all"
-        hint = f"is the base URL right? {endpoint.url}"
-        raise unreadable(endpoint, f"{what} ({quote}); {hint}") from None
-    if not isinstance(found, dict):
-        raise unreadable(endpoint, f"JSON that is a {type(found).__name__}, not an object")
-    return found
+def _certificate_fault(error: Exception) -> str | None:
+    """What is wrong with the server's certificate, where that is what happened."""
+    fault = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if not isinstance(fault, ssl.SSLCertVerificationError):
+        return None
+    return fault.verify_message or "it does not fit the name of the server"
 
 
-def unreadable(endpoint: Endpoint, what: str) -> BackendError:
-    """The error for a success whose body is not what the protocol says."""
-    return BackendError(f"{endpoint.provider} answered {what}", retryable=True)
+def unknown_model(endpoint: Endpoint, names: Iterable[str]) -> BackendError:
+    """The error for a model that is not among those that the provider lists."""
+    listed = sorted({endpoint.redact(name) for name in names if name})
+    near = suggestion(endpoint.model, listed)
+    if not near.startswith("did you mean"):
+        more = f" and {len(listed) - _MOST_NAMES} more" if len(listed) > _MOST_NAMES else ""
+        near = f"known: {', '.join(listed[:_MOST_NAMES])}{more}"
+    message = f"{endpoint.provider} at {endpoint.url} has no model {endpoint.model!r}; {near}"
+    return BackendError(message, fatal=True, kind="request")
 
 
-class Body:
-    """A JSON object from outside, read field by field; what does not fit raises `BackendError`."""
-
-    def __init__(self, endpoint: Endpoint, fields: object, path: str = "") -> None:
-        self._endpoint = endpoint
-        self._path = path
-        if not isinstance(fields, dict):
-            raise self._wrong(path, "is not an object")
-        self._fields: dict[str, Any] = fields
-
-    def text(self, name: str) -> str:
-        """A string; empty where it is absent or null."""
-        value = self._fields.get(name)
-        if not isinstance(value, str | None):
-            raise self._wrong(self._at(name), "is not text")
-        return value or ""
-
-    def count(self, name: str) -> int:
-        """A number of tokens; 0 where it is absent or null."""
-        value = self._fields.get(name)
-        if value is None:
-            return 0
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self._wrong(self._at(name), "is not a count")
-        return value
-
-    def logprob(self, name: str) -> float:
-        """A log-probability in nats; servers write -9999 for minus infinity, and so do we."""
-        value = self._fields.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value):
-            raise self._wrong(self._at(name), "is not a log-probability")
-        return min(0.0, max(-9999.0, float(value)))
-
-    def part(self, name: str) -> Body:
-        """An object; empty where it is absent or null."""
-        value = self._fields.get(name)
-        return Body(self._endpoint, {} if value is None else value, self._at(name))
-
-    def parts(self, name: str) -> list[Body]:
-        """A list of objects; empty where it is absent or null."""
-        at = self._at(name)
-        return [Body(self._endpoint, v, f"{at}[{i}]") for i, v in enumerate(self.items(name))]
-
-    def items(self, name: str) -> list[Any]:
-        """A list; empty where it is absent or null."""
-        value = self._fields.get(name)
-        if not isinstance(value, list | None):
-            raise self._wrong(self._at(name), "is not a list")
-        return value or []
-
-    def get(self, name: str) -> Any:
-        """Whatever is there, or None."""
-        return self._fields.get(name)
-
-    def missing(self, name: str) -> BackendError:
-        """The error for a field that cannot be done without."""
-        return self._wrong(self._at(name), "is missing")
-
-    def _at(self, name: str) -> str:
-        return f"{self._path}.{name}" if self._path else name
-
-    def _wrong(self, path: str, what: str) -> BackendError:
-        return unreadable(self._endpoint, f"JSON where {path or 'it'} {what}")
+def nothing_there(endpoint: Endpoint, error: BackendError) -> BackendError:
+    """`error`, a 404, of a server that lists no models either: most likely the URL is wrong."""
+    hint = "is the base URL right? most servers' ends in /v1"
+    return BackendError(f"{error}; {hint}", fatal=True, kind="request")
 
 
-class Corrections:
-    """Which optional parameters a model turned out not to take.
-
-    Models differ in what they accept and change from version to version, so what a table of
-    families does not foresee is learned from the refusal, once for all later calls.
-
-    Args:
-        optional: Parameters that may be left out.
-        renames: Parameters that have another name for the same thing.
-    """
-
-    def __init__(self, optional: frozenset[str], renames: Mapping[str, str] | None = None) -> None:
-        self._optional = optional
-        self._renames = renames or {}
-        self._dropped: set[str] = set()
-        self._renamed: dict[str, str] = {}
-
-    def apply(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """`body` as the model takes it, as far as is known."""
-        kept = {self._renamed.get(k, k): v for k, v in body.items() if k not in self._dropped}
-        if "logprobs" not in kept:
-            kept.pop("top_logprobs", None)
-        return kept
-
-    def learn(self, sent: Mapping[str, Any], status: int, answer: str) -> bool:
-        """Whether the refusal named a parameter of `sent` that `apply` will now change."""
-        if status not in {400, 403, 422}:
-            return False
-        said = error_text(answer)
-        if not _NOT_TAKEN.search(said):
-            return False
-        for name, other in self._renames.items():
-            if name in sent and _names(name, said) and name not in self._renamed.values():
-                self._renamed[name] = other
-                return True
-        # backwards, so that of `temperature` and `top_p`, refused together, the first one stays
-        for name in sorted(self._optional & sent.keys(), reverse=True):
-            if _names(name, said):
-                self._dropped.add(name)
-                return True
-        return False
-
-
-_NOT_TAKEN = re.compile(
-    r"unsupported|not support|n.t support|deprecated|cannot both|not allowed|not permitted"
-    r"|unrecognized|unknown (?:parameter|argument|field)",
-    re.IGNORECASE,
-)
-
-
-def _names(parameter: str, text: str) -> bool:
-    return re.search(rf"(?<![\w-]){re.escape(parameter)}(?![\w-])", text) is not None
-
-
-def _is_html(text: str) -> bool:
+def is_html(text: str) -> bool:
     return text[:200].lstrip().lower().startswith(("<!doctype", "<html", "<head", "<body", "<?xml"))
 
 

@@ -64,6 +64,12 @@ class BackendOptions:
     """Longest wait for one call."""
     home: Path = field(default_factory=lambda: Path.home() / ".cache" / "rlaif")
     """Where converted models and measurements are kept."""
+    proxy: str | None = None
+    """URL of the HTTP proxy that calls go through; nothing else reads the environment for one."""
+    azure: bool = False
+    """Whether `base_url` is an Azure OpenAI resource, such as https://NAME.openai.azure.com."""
+    api_version: str | None = None
+    """Azure's version of the API; without one its versionless paths are used."""
 
     def __repr__(self) -> str:
         key = "set" if self.api_key else "not set"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from tenacity import (
@@ -14,7 +15,7 @@ from tenacity import (
 )
 
 from rlaif.backends.base import Backend, Wrapper
-from rlaif.errors import BackendError, ConfigError
+from rlaif.errors import BackendError, ConfigError, Failure
 from rlaif.types import Completion, Request
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -30,12 +31,11 @@ class RetryingBackend(Wrapper):
     Args:
         inner: The backend to ask.
         attempts: Most calls for one request, 1 or more.
-        total_s: Most seconds to go on for, waits included: a wait that would end later is not
-            begun. A call in flight is bounded by the backend's own time-out, not by this.
+        total_s: Most seconds to wait between the tries of one request, in all: a wait that would
+            be too much is not begun. Calls, and their wait for a place, are bounded elsewhere.
         first_wait_s: Upper bound of the first wait; it doubles with each further one.
         longest_wait_s: Upper bound of any wait but one that the provider asked for.
         sleep: Waits the given seconds; tests pass their own.
-        clock: Seconds from an arbitrary start, never going back. The event loop's by default.
 
     Raises:
         ConfigError: `attempts` is below 1.
@@ -50,32 +50,49 @@ class RetryingBackend(Wrapper):
         first_wait_s: float = 0.5,
         longest_wait_s: float = 60.0,
         sleep: Sleep = asyncio.sleep,
-        clock: Callable[[], float] | None = None,
     ) -> None:
         if attempts < 1:
             raise ConfigError(f"attempts must be 1 or more, not {attempts}")
         super().__init__(inner)
         self.attempts = attempts
         self.total_s = total_s
-        self.retries = 0
-        """Calls that were asked again, over all requests."""
+        self.retries: Counter[Failure] = Counter()
+        """Calls that were asked again, over all requests, by what went wrong before."""
         self._spread = wait_random(0, first_wait_s)
         self._jitter = wait_random_exponential(multiplier=first_wait_s, max=longest_wait_s)
         self._sleep = sleep
-        self._clock = clock
 
     async def complete(self, request: Request) -> Completion:
         """The first completion that `inner` gives.
 
         Raises:
-            BackendError: the last failure, with the number of tries in its message.
+            BackendError: the last failure, with the number of tries in its message unless it is
+                fatal, and so not about this request.
         """
-        now = self._clock or asyncio.get_running_loop().time
-        deadline = now() + self.total_s
+        try:
+            return await self.inner.complete(request)
+        except BackendError as error:
+            if not _may_pass(error) or self.attempts == 1:
+                raise
+            failed = error
+        return await self._again(request, failed)
+
+    async def _again(self, request: Request, failed: BackendError) -> Completion:
+        """The completion that a further try gives.
+
+        The loop costs more than all the rest of a call, so it starts only here; the failure of the
+        first try stands for that try in it.
+        """
+        failures = [failed]
 
         def give_up(state: RetryCallState) -> bool:
-            late = now() + state.upcoming_sleep > deadline
-            return late or state.attempt_number >= self.attempts
+            too_long = state.idle_for + state.upcoming_sleep > self.total_s
+            return too_long or state.attempt_number >= self.attempts
+
+        async def ask() -> Completion:
+            if failures:
+                raise failures.pop()
+            return await self.inner.complete(request)
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
@@ -86,10 +103,10 @@ class RetryingBackend(Wrapper):
             reraise=True,
         )
         try:
-            return await retrying(self.inner.complete, request)
+            return await retrying(ask)
         except BackendError as error:
             tries = int(retrying.statistics["attempt_number"])
-            if tries == 1:
+            if tries == 1 or error.fatal:
                 raise
             raise _after(error, tries) from error
 
@@ -100,8 +117,10 @@ class RetryingBackend(Wrapper):
             return self._jitter(state)
         return asked_for + self._spread(state)
 
-    def _count(self, _: RetryCallState) -> None:
-        self.retries += 1
+    def _count(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, BackendError):
+            self.retries[error.kind] += 1
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -113,5 +132,5 @@ def _after(error: BackendError, tries: int) -> BackendError:
         f"{error} (after {tries} tries)",
         retryable=error.retryable,
         retry_after=error.retry_after,
-        fatal=error.fatal,
+        kind=error.kind,
     )

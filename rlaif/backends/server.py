@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rlaif.backends._body import Body, read_json
 from rlaif.backends._chat import chat_body, chat_messages, parse_chat, parse_usage
+from rlaif.backends._connection import Connection
+from rlaif.backends._corrections import Corrections
+from rlaif.backends._dialect import EXTRAS, Dialect, extras, find_dialect, wants_extras
 from rlaif.backends._http import (
-    Body,
-    Corrections,
     Endpoint,
     api_root,
     clean_key,
-    read_json,
+    clean_proxy,
+    nothing_there,
+    proxy_place,
     status_error,
-    transport_error,
+    unknown_model,
 )
+from rlaif.backends._limits import read_limits
 from rlaif.backends.base import BackendOptions
-from rlaif.errors import BackendError, ConfigError, suggestion
+from rlaif.backends.pace import OnLimits
+from rlaif.backends.timeouts import Timeouts
+from rlaif.errors import BackendError, ConfigError
 from rlaif.types import Completion, Messages, Request, TokenLogprob
-
-if TYPE_CHECKING:
-    import aiohttp
 
 KEY = "RLAIF_SERVER_API_KEY"
 _MOST_PREFIXES = 4096
+_OPTIONAL = frozenset(
+    {
+        *("temperature", "top_p", "seed", "logprobs", "top_logprobs"),
+        *("reasoning_effort", "response_format"),
+    }
+)
+"""Parameters that may be left out where the server refuses them."""
 
 
 class ServerBackend:
     """Chat completions of one model of a server, over one session that keeps its connections.
 
     It speaks HTTP itself: an SDK costs several times the processor time per call, which shows with
-    a fast local server. With the task `likelihood` it asks for vLLM's `prompt_logprobs`.
+    a fast local server. With the task `likelihood` it asks for vLLM's `prompt_logprobs`; choices
+    and prompts that others begin with are told in the server's own dialect, see `_dialect`.
 
     Args:
         name: The model's name at the server.
@@ -47,13 +58,17 @@ class ServerBackend:
         if not options.base_url:
             raise ConfigError("server/ needs the server's address: pass --base-url URL")
         key = clean_key(options.api_key, KEY)
-        self._endpoint = Endpoint("the server", api_root(options.base_url), name, KEY, key)
-        self._timeout_s = options.timeout_s
-        self._corrections = Corrections(
-            frozenset({"temperature", "top_p", "seed", "logprobs", "top_logprobs"}),
-            {"max_tokens": "max_completion_tokens"},
+        proxy = clean_proxy(options.proxy)
+        self._endpoint = Endpoint(
+            "the server", api_root(options.base_url), name, KEY, key, proxy_place(proxy)
         )
-        self._session: aiohttp.ClientSession | None = None
+        connect_s = min(Timeouts().connect_s, options.timeout_s)
+        self.timeouts = Timeouts(connect_s=connect_s, total_s=options.timeout_s)
+        self.on_limits: OnLimits | None = None
+        """Told what the headers of every answer say is left of the server's limits."""
+        self._connection = Connection(self._endpoint, self.timeouts, proxy)
+        self._corrections = Corrections(_OPTIONAL | EXTRAS, {"max_tokens": "max_completion_tokens"})
+        self._dialect: asyncio.Future[Dialect] | None = None
         self._prefix_tokens: dict[Messages, int] = {}
 
     @property
@@ -74,13 +89,16 @@ class ServerBackend:
         started = time.perf_counter()
         if request.task == "likelihood":
             return await self._score(request, started)
-        body = chat_body(self._endpoint.model, request, max_tokens_name="max_tokens")
+        if request.task == "reward":
+            raise ConfigError(f"{self.model} gives no rewards; use reward/PATH")
+        body = chat_body(self._endpoint.model, request) | await self._extras(request)
         answer = await self._ask(body)
         return parse_chat(self._endpoint, answer, time.perf_counter() - started)
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._dialect is not None:
+            self._dialect.cancel()
+        await self._connection.aclose()
 
     async def _score(self, request: Request, started: float) -> Completion:
         """The last message and the log-probabilities of its tokens.
@@ -101,7 +119,7 @@ class ServerBackend:
                 "continue_final_message": True,
             }
         )
-        body = Body(self._endpoint, read_json(self._endpoint, answer))
+        body = self._body(answer)
         if body.get("prompt_logprobs") is None:
             raise BackendError(
                 f"the server at {self._endpoint.url} cannot score given text: it returned no "
@@ -128,7 +146,7 @@ class ServerBackend:
                     "add_generation_prompt": True,
                 }
             )
-            usage = parse_usage(Body(self._endpoint, read_json(self._endpoint, answer)))
+            usage = parse_usage(self._body(answer))
             if len(self._prefix_tokens) >= _MOST_PREFIXES:
                 self._prefix_tokens.clear()
             self._prefix_tokens[before] = usage.input
@@ -154,76 +172,48 @@ class ServerBackend:
         entry = Body(self._endpoint, first, "prompt_logprobs")
         return TokenLogprob(entry.text("decoded_token"), entry.logprob("logprob"))
 
-    async def _ask(self, body: dict[str, Any]) -> str:
+    async def _ask(self, body: dict[str, Any]) -> bytes:
         """The body of a success; asks again while a refusal teaches which parameter to change."""
         while True:
             sent = self._corrections.apply(body)
-            status, headers, answer = await self._call("POST", "/chat/completions", sent)
-            if 200 <= status < 300:
-                return answer
-            if self._corrections.learn(sent, status, answer):
+            answer = await self._connection.post("/chat/completions", sent)
+            if self.on_limits is not None and (limits := read_limits(answer.headers)) is not None:
+                self.on_limits(limits)
+            if 200 <= answer.status < 300:
+                return answer.body
+            if self._corrections.learn(sent, answer.status, answer.text):
                 continue
-            if status == 404:
-                raise await self._not_found(answer)
-            raise status_error(self._endpoint, status, headers, answer)
+            if answer.status == 404:
+                raise await self._not_found(answer.text)
+            raise status_error(self._endpoint, answer.status, answer.headers, answer.text)
 
-    async def _call(
-        self, method: str, path: str, body: dict[str, Any] | None = None
-    ) -> tuple[int, Any, str]:
-        """Status, headers and body of an answer.
+    def _body(self, answer: bytes) -> Body:
+        """The JSON object in the body of a success."""
+        return Body(self._endpoint, read_json(self._endpoint, answer.decode(errors="replace")))
 
-        Raises:
-            BackendError: there was none in time.
-        """
-        import aiohttp
-
-        data = None if body is None else json.dumps(body).encode()
-        try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._open_session().request(
-                    method, self._endpoint.url + path, data=data, allow_redirects=False
-                ) as response,
-            ):
-                content = await response.read()
-                return response.status, response.headers, content.decode(errors="replace")
-        except (aiohttp.ClientError, OSError) as error:
-            raise transport_error(self._endpoint, error, self._timeout_s) from error
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        """The one session, made when first needed, as it belongs to the running event loop."""
-        import aiohttp
-
-        if self._session is None or self._session.closed:
-            headers = {"Content-Type": "application/json", "Accept": "application/json"}
-            if self._endpoint.key:
-                headers["Authorization"] = f"Bearer {self._endpoint.key}"
-            self._session = aiohttp.ClientSession(
-                headers=headers,
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-                # the limit is ours, over the whole call; aiohttp's own would be 5 minutes
-                timeout=aiohttp.ClientTimeout(total=None),
-                # cookies of one call have no place in another
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        return self._session
+    async def _extras(self, request: Request) -> dict[str, Any]:
+        """What the server's own dialect has for `request`; the server is asked once who it is."""
+        if not wants_extras(request):
+            return {}
+        if self._dialect is None:
+            finding = find_dialect(self._endpoint, self._connection)
+            self._dialect = asyncio.ensure_future(finding)
+        # shielded: a call that is cancelled leaves the others their answer
+        return extras(request, await asyncio.shield(self._dialect))
 
     async def _not_found(self, answer: str) -> BackendError:
         """The error for a 404, with the models that the server has where it says."""
         error = status_error(self._endpoint, 404, {}, answer)
         try:
-            status, _, listing = await self._call("GET", "/models")
-            found = Body(self._endpoint, read_json(self._endpoint, listing)).parts("data")
-            names = [self._endpoint.redact(model.text("id")) for model in found]
+            listing = await self._connection.get(f"{self._endpoint.url}/models")
+            names = [model.text("id") for model in self._body(listing.body).parts("data")]
         except BackendError:
+            return nothing_there(self._endpoint, error)
+        if listing.status != 200:
+            return nothing_there(self._endpoint, error)
+        if not names or self._endpoint.model in names:
             return error
-        if status != 200 or not names:
-            return error
-        hint = suggestion(self._endpoint.model, names[:50])
-        return BackendError(
-            f"the server at {self._endpoint.url} has no model {self._endpoint.model!r}; {hint}",
-            fatal=True,
-        )
+        return unknown_model(self._endpoint, names)
 
 
 def _ink(text: str) -> str:

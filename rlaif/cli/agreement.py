@@ -9,6 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from rlaif.cli import options
+from rlaif.cli.human_labels import (
+    Calibrate,
+    labeled_run,
+    print_calibration,
+    print_selection,
+    write_escalated,
+)
 from rlaif.cli.leaderboard import (
     By,
     JudgeName,
@@ -45,6 +52,22 @@ def agreement(
     consistent: Annotated[
         bool, typer.Option("--consistent", help="Without verdicts whose two orders disagree.")
     ] = False,
+    calibrate: Annotated[
+        Calibrate | None,
+        typer.Option(help="Test the judge's probabilities, and a map that makes them better."),
+    ] = None,
+    select_agreement: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=0.999,
+            help="Find the confidence above which the judge agrees with people so often; with -o, "
+            "write the others to escalate.jsonl.",
+        ),
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(min=0.51, max=0.999, help="Chance that --select-agreement holds.")
+    ] = 0.95,
     level: Level = 0.95,
     rounds: Annotated[int, typer.Option(min=1, help="Resamples behind kappa's interval.")] = 2000,
     seed: options.Seed = 0,
@@ -70,14 +93,35 @@ def agreement(
         )
         made = _with_votes(run, Path(against), judge, voters, by, settings, quiet=as_json)
         coverages = [(side, made[side]["coverage"]) for side in ("verdicts", "votes")]
+    written = None
+    if calibrate is not None or select_agreement is not None:
+        from rlaif.evals.human_checks import calibration, selection
+        from rlaif.evals.reading import chosen_judges
+
+        labeled, places = labeled_run([run], against, quiet=as_json)
+        judges = chosen_judges(places, judge)
+        pairs = labeled.pairs(judges, voters)
+        if calibrate is not None:
+            made["calibration"] = calibration(pairs, calibrate, seed=seed)
+        if select_agreement is not None:
+            found = selection(
+                labeled, pairs, agreement=select_agreement, confidence=confidence, judges=judges
+            )
+            made["selection"] = found
+            if output is not None:
+                folder = output.parent if output.suffix == ".json" else output
+                written = write_escalated(run, judges, found["threshold"], folder)
+                found["escalate"] = str(written)
     if output is not None:
         say(f"wrote {write_whole(made, output, 'agreement.json')}")
     if as_json:
         emit(made)
-    elif against == "labels":
-        _print_labels(made)
     else:
-        _print_votes(made)
+        print_labels(made) if against == "labels" else _print_votes(made)
+        if calibrate is not None:
+            print_calibration(made["calibration"])
+        if select_agreement is not None:
+            print_selection(made["selection"], written)
     fail_over(max_failures, coverages)
 
 
@@ -110,8 +154,9 @@ def _with_votes(
     *,
     quiet: bool,
 ) -> dict[str, Any]:
-    from rlaif.evals.agreement import DEFAULT_STRATA, SharedNames, VoteTable, agreement_table
+    from rlaif.evals.agreement import agreement_table
     from rlaif.evals.reading import chosen_judges, read_runs
+    from rlaif.evals.vote_table import DEFAULT_STRATA, SharedNames, VoteTable
 
     shared = SharedNames(tuple(by or DEFAULT_STRATA))
     ours = VoteTable(shared)
@@ -172,7 +217,8 @@ def _vote_row(what: str, name: str, setup: Mapping[str, Any]) -> list[object]:
     ]
 
 
-def _print_labels(made: Mapping[str, Any]) -> None:
+def print_labels(made: Mapping[str, Any]) -> None:
+    """Print accuracies against the labels inside items, of `LabelTable.result`."""
     percent = f"{made['level']:.0%}"
     rows = [
         [

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rlaif.cli import options
+from rlaif.cli.asking import Asking, asks
 from rlaif.cli.judge import Method
-from rlaif.cli.output import emit, progress_bar, say, table
+from rlaif.cli.judging import finish, note_interruption
+from rlaif.cli.output import cut_short, emit, progress_bar, say, table
+from rlaif.cli.running import run_draining
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
+    from rlaif.cli.asking import Session
     from rlaif.cli.judge import Judge
     from rlaif.evals.audit import Audit
     from rlaif.evals.audit_checks import Check
     from rlaif.evals.audit_thresholds import Thresholds
+    from rlaif.judge.pair_form import PairMethod
+    from rlaif.runner import Stop
     from rlaif.store.runs import RunFolder
     from rlaif.types import Comparison, Sampling, Verdict
 
@@ -25,8 +30,8 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
+@asks(output=Path("runs/audit"), without=("max_failures",))
 def audit(
-    model: options.JudgeModel,
     rubric: Annotated[
         str | None,
         typer.Option("-r", "--rubric", help="A shipped rubric, or a file. [default: helpfulness]"),
@@ -39,7 +44,7 @@ def audit(
         ),
     ] = None,
     method: Annotated[
-        Method, typer.Option(help="verdict, likelihood or auto, as in rlaif judge compare.")
+        Method, typer.Option(help="verdict, token, likelihood or auto, as in rlaif judge compare.")
     ] = "auto",
     thresholds: Annotated[
         Path | None, typer.Option(help="Your own bounds, over the shipped ones.")
@@ -48,19 +53,14 @@ def audit(
         Path | None,
         typer.Option("--with", help="Another judge's run on the same pairs, for leakage."),
     ] = None,
-    output: options.Output = Path("runs/audit"),
     temperature: options.Temperature = 0.0,
     max_tokens: options.MaxTokens = 1024,
-    limit: options.Limit = None,
-    concurrency: options.Concurrency = 16,
-    base_url: options.BaseUrl = None,
-    timeout: options.Timeout = 120.0,
     max_failures: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="Most without a verdict, over the thresholds file."),
     ] = None,
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
+    *,
+    asking: Asking,
 ) -> None:
     """Check a judge for biases, steadiness and resistance to attacks. Exit 0 when all pass.
 
@@ -79,26 +79,26 @@ def audit(
         options.spooled(str(other))
     source = probe_path() if data is None else options.spooled(data)
     texts = load_texts()
-    with options.open_store() as store:
-        backend = options.open_backend(
-            model, store, concurrency=concurrency, base_url=base_url, timeout_s=timeout
-        )
+    with asking.session() as session:
+        backend = session.backend(asking.one_model())
         sampling = Sampling(temperature, max_tokens=max_tokens)
         judge, likelihood = _judge(backend, rubric, method, sampling)
         wanted = trials_for(bounds, likelihood=likelihood)
-        trials = list(build_trials(read_pairs(source, limit=limit), texts, wanted))
-        if dry_run:
-            from rlaif.cli.asking import dry_run_report
+        trials = list(build_trials(read_pairs(source, limit=asking.limit), texts, wanted))
+        if asking.dry_run:
+            from rlaif.cli.dry_run import dry_run_report
 
             asked = ((backend, r) for trial in trials for r in judge.requests(trial))
-            dry_run_report(asked, as_json=as_json)
+            dry_run_report(asked, as_json=asking.as_json, prices=session.terms.prices)
             return
-        run = _folder(output, source, limit, judge, backend, wanted)
-        _ask(run, judge, backend, trials, concurrency, quiet=as_json)
+        run = _folder(asking.output, source, asking.limit, judge, backend, wanted)
+        summary = _ask(run, judge, session, trials)
+    if cut_short(summary):
+        finish("audited", summary, asking, "verdicts.jsonl")
     result = _audit(run, bounds, other)
     card = _write(run, result, "shipped pairs" if data is None else source.name)
-    if as_json:
-        emit(result.as_dict() | {"run": str(output), "card": str(card)})
+    if asking.as_json:
+        emit(result.as_dict() | {"run": str(asking.output), "card": str(card)})
     else:
         _tell(result, card)
     if not result.passed:
@@ -117,7 +117,9 @@ def _judge(
     judge = make_comparison_judge(backend, rubric, method, sampling)
     if isinstance(judge, LikelihoodJudge):
         return judge, True
-    return AuditJudge(backend, load_rubric(rubric or "helpfulness"), sampling=sampling), False
+    spec = load_rubric(rubric or "helpfulness")
+    asked: PairMethod = "token" if method == "token" else "verdict"
+    return AuditJudge(backend, spec, sampling=sampling, method=asked), False
 
 
 def _folder(
@@ -146,25 +148,25 @@ def _folder(
 
 
 def _ask(
-    run: RunFolder,
-    judge: Judge,
-    backend: CachedBackend,
-    trials: list[Comparison],
-    concurrency: int,
-    *,
-    quiet: bool,
-) -> None:
+    run: RunFolder, judge: Judge, session: Session, trials: list[Comparison]
+) -> dict[str, Any]:
     from rlaif.runner import write_verdicts
 
-    with progress_bar("auditing", len(trials), quiet=quiet) as bar:
+    with progress_bar("auditing", len(trials), quiet=session.asking.as_json) as bar:
 
-        async def judged() -> dict[str, Any]:
-            async with options.opened(backend):
+        async def judged(stop: Stop) -> dict[str, Any]:
+            async with options.opened(*session.backends):
                 return await write_verdicts(
-                    trials, judge.compare, run, concurrency=concurrency, progress=bar.advance
+                    trials,
+                    judge.compare,
+                    run,
+                    concurrency=session.width,
+                    progress=bar.advance,
+                    stop=stop,
+                    also=session.account,
                 )
 
-        asyncio.run(judged())
+        return note_interruption(run, run_draining(judged))
 
 
 def _audit(run: RunFolder, thresholds: Thresholds, other: Path | None) -> Audit:

@@ -49,7 +49,7 @@ def doctor(
 ) -> None:
     """Say what is installed, which keys are set, what is kept, and whether a server answers.
 
-    Exits 1 if the reply store is damaged, or the server of --base-url does not answer.
+    Exits 1 if the reply store is damaged, prices.yaml is wrong, or the server does not answer.
     """
     home = options.home()
     found: dict[str, Any] = {
@@ -61,6 +61,7 @@ def doctor(
         "home": str(home),
         "store": check_store(home / "replies.sqlite"),
         "models": _models(home),
+        "prices": check_prices(home / "prices.yaml"),
         "device": _device(),
         "dtype": _measured(home),
     }
@@ -125,6 +126,23 @@ def check_store(path: Path) -> dict[str, Any]:
             with ReplyStore(path) as store:
                 facts["rows"] = len(store)
     except (StoreError, OSError) as error:
+        facts["error"] = str(error)
+    return facts
+
+
+def check_prices(own: Path) -> dict[str, Any]:
+    """The date of the shipped prices, whose list prices change, and how many are in a file `own`.
+
+    The `error` is of a file that cannot be read.
+    """
+    from rlaif.backends.prices import read_price_file, shipped_prices
+    from rlaif.errors import SpecError
+
+    facts: dict[str, Any] = {"date": read_price_file(shipped_prices()).date, "own": 0}
+    try:
+        if own.is_file():
+            facts["own"] = len(read_price_file(own).models)
+    except SpecError as error:
         facts["error"] = str(error)
     return facts
 
@@ -204,7 +222,8 @@ async def _listed(endpoint: Endpoint, timeout_s: float) -> list[str]:
 
     import aiohttp
 
-    from rlaif.backends._http import Body, read_json, status_error, transport_error
+    from rlaif.backends._body import Body, read_json
+    from rlaif.backends._http import status_error, transport_error
 
     headers = {"Accept": "application/json"}
     if endpoint.key:
@@ -226,7 +245,7 @@ async def _listed(endpoint: Endpoint, timeout_s: float) -> list[str]:
 
 
 def _problems(found: dict[str, Any]) -> list[str]:
-    checked = (found["store"], found.get("server", {}))
+    checked = (found["store"], found["prices"], found.get("server", {}))
     return [part["error"] for part in checked if "error" in part]
 
 
@@ -242,6 +261,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("RLAIF_HOME", found["home"]),
         ("reply store", _store(store)),
         *((name, "fetched" if there else "not fetched") for name, there in found["models"].items()),
+        ("prices", _prices(found["prices"])),
         ("device", found["device"] or "no torch"),
         *(("dtype", f"{dtype} ({machine})") for machine, dtype in found["dtype"].items()),
     ]
@@ -257,6 +277,13 @@ def _extra(facts: dict[str, Any]) -> str:
         return f"needs {', '.join(missing)}"
     versions = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     return versions if facts["complete"] else f"needs rlaif[local]; {versions}"
+
+
+def _prices(prices: dict[str, Any]) -> str:
+    if "error" in prices:
+        return "your prices.yaml cannot be read"
+    own = f", {prices['own']} of your own" if prices["own"] else ""
+    return f"of {prices['date']}{own}"
 
 
 def _store(store: dict[str, Any]) -> str:

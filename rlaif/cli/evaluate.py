@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rlaif.cli import options
+from rlaif.cli.asking import Asking, asks
 from rlaif.cli.output import emit, say, table
 from rlaif.cli.protocols import Mode, MtBenchRun, ProtocolRun
 
 if TYPE_CHECKING:
-    from rlaif.backends.cached import CachedBackend
-    from rlaif.store.replies import ReplyStore
     from rlaif.types import Comparison
 
 app = typer.Typer(
@@ -23,15 +22,15 @@ app = typer.Typer(
     help="Run a benchmark's protocol: MT-Bench, AlpacaEval, Arena-Hard, or labeled pairs.",
 )
 
-Method = Literal["auto", "verdict", "likelihood"]
+Method = Literal["auto", "verdict", "token", "likelihood"]
 
 
 @app.command("mt-bench")
+@asks(output=Path("runs/mt-bench"))
 def mt_bench(
     questions: Annotated[
         str, typer.Option("--questions", help="question.jsonl: MT-Bench's, or your own like it.")
     ],
-    model: options.Models,
     answers: Annotated[
         Path | None,
         typer.Option("--answers", help="A folder of answers, one MODEL.jsonl each."),
@@ -71,15 +70,11 @@ def mt_bench(
         Path | None,
         typer.Option("--fastchat", help="Also write model_answer/ and model_judgment/ here."),
     ] = None,
-    output: options.Output = Path("runs/mt-bench"),
     max_tokens: options.MaxTokens = 2048,
     max_answer_tokens: Annotated[
         int, typer.Option(min=1, help="Most tokens of an answer that is drawn.")
     ] = 1024,
     seed: options.Seed = 0,
-    limit: options.Limit = None,
-    concurrency: options.Concurrency = 16,
-    base_url: options.BaseUrl = None,
     answers_base_url: Annotated[
         str | None,
         typer.Option(
@@ -87,10 +82,8 @@ def mt_bench(
             help="The same for the models to judge. [default: --base-url]",
         ),
     ] = None,
-    timeout: options.Timeout = 120.0,
-    max_failures: options.MaxFailures = 0.05,
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
+    *,
+    asking: Asking,
 ) -> None:
     """Judge two-turn answers as MT-Bench does. Writes verdicts.jsonl.
 
@@ -101,46 +94,41 @@ def mt_bench(
     from rlaif.types import Sampling
 
     source = options.spooled(questions)
-    run = ProtocolRun("eval mt-bench", output, concurrency, max_failures, dry_run, as_json)
-    judge_address = options.one_model(model)
+    judge_address = asking.one_model()
     sampling = Sampling(max_tokens=max_tokens)
-    plan = MtBenchRun(
-        run=run,
-        mode=mode,
-        baseline=baseline,
-        rubric=rubric,
-        judge_prompts=judge_prompts,
-        answer_sampling=Sampling(max_tokens=max_answer_tokens, seed=seed),
-        fastchat=fastchat,
-    )
-    loaded = plan.load(source, answers, models_to_judge or [], references, judge_address, limit)
-    with options.open_store() as store:
-
-        def opened(address: str, url: str | None) -> CachedBackend:
-            return options.open_backend(
-                address, store, concurrency=concurrency, base_url=url, timeout_s=timeout
-            )
-
-        backend = opened(judge_address, base_url)
-        to_ask = [opened(address, answers_base_url or base_url) for address in loaded.addresses]
+    with asking.session() as session:
+        plan = MtBenchRun(
+            run=ProtocolRun("eval mt-bench", asking, session),
+            mode=mode,
+            baseline=baseline,
+            rubric=rubric,
+            judge_prompts=judge_prompts,
+            answer_sampling=Sampling(max_tokens=max_answer_tokens, seed=seed),
+            fastchat=fastchat,
+        )
+        loaded = plan.load(
+            source, answers, models_to_judge or [], references, judge_address, asking.limit
+        )
+        backend = session.backend(judge_address)
+        to_ask = [session.backend(address, answers_base_url) for address in loaded.addresses]
         plan.carry_out(
             loaded,
             backend,
             sampling,
             to_ask,
             {"questions": source, "answers": answers, "judge_prompts": judge_prompts},
-            limit=limit,
+            limit=asking.limit,
         )
 
 
 @app.command("alpaca-eval")
+@asks(output=Path("runs/alpaca-eval"))
 def alpaca_eval(
     outputs: Annotated[
         list[Path],
         typer.Option("--outputs", help="A model's outputs, JSON or JSONL. Repeatable."),
     ],
     baseline: Annotated[Path, typer.Option("--baseline", help="The baseline's outputs.")],
-    model: options.Models,
     instructions: Annotated[
         Path | None,
         typer.Option(
@@ -164,16 +152,10 @@ def alpaca_eval(
             "--legacy-order", help="Ask one order, drawn by the prompt's text, instead of both."
         ),
     ] = False,
-    output: options.Output = Path("runs/alpaca-eval"),
     temperature: options.Temperature = 0.0,
     max_tokens: options.MaxTokens = 1,
-    limit: options.Limit = None,
-    concurrency: options.Concurrency = 16,
-    base_url: options.BaseUrl = None,
-    timeout: options.Timeout = 120.0,
-    max_failures: options.MaxFailures = 0.05,
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
+    *,
+    asking: Asking,
 ) -> None:
     """Compare outputs with a baseline's by the probability of one token. Writes verdicts.jsonl.
 
@@ -190,28 +172,28 @@ def alpaca_eval(
     )
     from rlaif.types import Sampling
 
-    run = ProtocolRun("eval alpaca-eval", output, concurrency, max_failures, dry_run, as_json)
     every = load_instructions(instructions or baseline)
-    selected = every[:limit]
+    selected = every[: asking.limit]
     models = [load_outputs(path, every, needed=selected) for path in outputs]
     _refuse_repeats([m.model for m in models], [m.path for m in models])
     other = load_outputs(baseline, every, needed=selected)
     work = list(comparisons(selected, models, other))
     prompt = load_soft_prompt(judge_prompt, _pair_of(labels)) if judge_prompt else OWN_PROMPT
-    with options.open_store() as store:
-        backend = _opened(model, store, concurrency, base_url, timeout)
+    with asking.session() as session:
+        run = ProtocolRun("eval alpaca-eval", asking, session)
+        backend = session.backend(asking.one_model())
         judge = SoftJudge(
             backend,
             prompt,
             sampling=Sampling(temperature, max_tokens=max_tokens),
             legacy=legacy_order,
         )
-        if dry_run:
+        if asking.dry_run:
             run.plan((backend, r) for pair in work for r in judge.requests(pair))
             return
         inputs = {"instructions": instructions, "baseline": baseline, "judge_prompt": judge_prompt}
         inputs |= {f"outputs {m.model}": m.path for m in models}
-        folder = run.folder(backend, judge.ref, inputs, limit=limit)
+        folder = run.folder(backend, judge.ref, inputs, limit=asking.limit)
         summary = run.judge(backend, folder, work, judge.compare)
     run.report(summary)
     run.check(summary)
@@ -239,6 +221,7 @@ def _pair_of(labels: str | None) -> tuple[str, str] | None:
 
 
 @app.command("arena-hard")
+@asks(output=Path("runs/arena-hard"))
 def arena_hard(
     questions: Annotated[str, typer.Option("--questions", help="question.jsonl of any version.")],
     answers: Annotated[
@@ -250,7 +233,6 @@ def arena_hard(
             "--baseline", help="The other side: MODEL, or CATEGORY=MODEL for one. Repeatable."
         ),
     ],
-    model: options.Models,
     models_to_judge: Annotated[
         list[str] | None,
         typer.Option(
@@ -258,16 +240,10 @@ def arena_hard(
             help="A model in --answers. Repeatable. [default: all but the baselines]",
         ),
     ] = None,
-    output: options.Output = Path("runs/arena-hard"),
     temperature: options.Temperature = 0.0,
     max_tokens: options.MaxTokens = 4096,
-    limit: options.Limit = None,
-    concurrency: options.Concurrency = 16,
-    base_url: options.BaseUrl = None,
-    timeout: options.Timeout = 120.0,
-    max_failures: options.MaxFailures = 0.05,
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
+    *,
+    asking: Asking,
 ) -> None:
     """Compare answers with a baseline's in two games with five labels. Writes verdicts.jsonl.
 
@@ -286,10 +262,9 @@ def arena_hard(
     from rlaif.store.runs import read_verdicts
     from rlaif.types import Sampling
 
-    run = ProtocolRun("eval arena-hard", output, concurrency, max_failures, dry_run, as_json)
     source = options.spooled(questions)
     every = load_questions(source)
-    selected = every[:limit]
+    selected = every[: asking.limit]
     baselines = parse_baselines(baseline, every)
     files = named_files(answers)
     wanted = _wanted_files(files, models_to_judge or [], baselines.names)
@@ -298,26 +273,27 @@ def arena_hard(
         for name in dict.fromkeys([*wanted, *(n for n in baselines.names if n in files)])
     }
     work = [pair for pair in comparisons(selected, found, baselines) if pair.a.model in wanted]
-    with options.open_store() as store:
-        backend = _opened(model, store, concurrency, base_url, timeout)
+    with asking.session() as session:
+        run = ProtocolRun("eval arena-hard", asking, session)
+        backend = session.backend(asking.one_model())
         judge = FiveLabelJudge(backend, sampling=Sampling(temperature, max_tokens=max_tokens))
-        if dry_run:
+        if asking.dry_run:
             run.plan((backend, r) for pair in work for r in judge.requests(pair))
             return
         folder = run.folder(
             backend,
             judge.ref,
             {"questions": source, "answers": answers},
-            limit=limit,
+            limit=asking.limit,
             models=list(wanted),
             baseline=sorted(baseline),
         )
         summary = run.judge(backend, folder, work, judge.compare)
-    counts = label_counts(read_verdicts(output))
+    counts = label_counts(read_verdicts(asking.output))
     summary |= {"labels": counts}
     folder.write_json("summary.json", summary)
     run.report(summary)
-    if not as_json:
+    if not asking.as_json:
         table("labels, for the model", tuple(counts), [tuple(counts.values())])
     run.check(summary)
 
@@ -342,9 +318,9 @@ def _wanted_files(
 
 
 @app.command("judge-bench")
+@asks(output=Path("runs/judge-bench"))
 def judge_bench(
     files: Annotated[list[Path], typer.Argument(help="The set's files, gzip or not.")],
-    model: options.Models,
     form: Annotated[
         str,
         typer.Option(
@@ -360,20 +336,15 @@ def judge_bench(
     method: Annotated[
         Method,
         typer.Option(
-            help="verdict: ask, in both orders. likelihood: how much the prompt raises the "
-            "response's likelihood. auto: likelihood for a local model under a billion parameters."
+            help="verdict: ask, in both orders. token: ask for one token. likelihood: how much the "
+            "prompt raises the response's likelihood. auto: likelihood for a local model under a "
+            "billion parameters."
         ),
     ] = "auto",
-    output: options.Output = Path("runs/judge-bench"),
     temperature: options.Temperature = 0.0,
     max_tokens: options.MaxTokens = 1024,
-    limit: options.Limit = None,
-    concurrency: options.Concurrency = 16,
-    base_url: options.BaseUrl = None,
-    timeout: options.Timeout = 120.0,
-    max_failures: options.MaxFailures = 0.05,
-    dry_run: options.DryRun = False,
-    as_json: options.AsJson = False,
+    *,
+    asking: Asking,
 ) -> None:
     """Put a judge to labeled pairs, and say how often it is right. Writes verdicts.jsonl.
 
@@ -381,7 +352,7 @@ def judge_bench(
     summed up as their authors do. Rows that cannot be judged (the two sides of an hh-rlhf row
     differ before the last response) are counted and listed in left_out.json.
     """
-    from rlaif.cli.agreement import _print_labels as print_labels
+    from rlaif.cli.agreement import print_labels as print_labels
     from rlaif.cli.judge import make_comparison_judge
     from rlaif.errors import SpecError
     from rlaif.evals.judge_bench import LeftOut, check_format, left_out_summary, read_set
@@ -390,41 +361,28 @@ def judge_bench(
     from rlaif.types import Sampling
 
     name = check_format(form)
-    run = ProtocolRun("eval judge-bench", output, concurrency, max_failures, dry_run, as_json)
     left: list[LeftOut] = []
-    work: list[Comparison] = list(read_set(name, files, left.append, limit=limit))
+    work: list[Comparison] = list(read_set(name, files, left.append, limit=asking.limit))
     if left:
         first = f"{left[0].path}:{left[0].line}: {left[0].reason}"
         say(f"{len(left)} left out, listed in left_out.json; the first is {first}")
     if not work:
         raise SpecError("holds nothing to judge: every row is left out", path=files[0])
-    with options.open_store() as store:
-        backend = _opened(model, store, concurrency, base_url, timeout)
+    with asking.session() as session:
+        run = ProtocolRun("eval judge-bench", asking, session)
+        backend = session.backend(asking.one_model())
         sampling = Sampling(temperature, max_tokens=max_tokens)
         judge = make_comparison_judge(backend, rubric, method, sampling)
-        if dry_run:
+        if asking.dry_run:
             run.plan((backend, r) for pair in work for r in judge.requests(pair))
             return
         inputs: dict[str, Path | None] = {f"{n} {f.name}": f for n, f in enumerate(files)}
-        folder = run.folder(backend, judge.ref, inputs, limit=limit, format=name)
+        folder = run.folder(backend, judge.ref, inputs, limit=asking.limit, format=name)
         folder.write_json("left_out.json", left_out_summary(left))
         summary = run.judge(backend, folder, work, judge.compare)
-    found = label_result(name, lambda: read_verdicts(output))
-    if as_json:
+    found = label_result(name, lambda: read_verdicts(asking.output))
+    if asking.as_json:
         emit(found)
     else:
         print_labels(found)
     run.check(summary)
-
-
-def _opened(
-    models: list[str], store: ReplyStore, concurrency: int, base_url: str | None, timeout_s: float
-) -> CachedBackend:
-    """The judge's backend."""
-    return options.open_backend(
-        options.one_model(models),
-        store,
-        concurrency=concurrency,
-        base_url=base_url,
-        timeout_s=timeout_s,
-    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlaif.cli import options
+from rlaif.cli.human_labels import labeled_run, print_corrected
 from rlaif.cli.output import emit, progress_bar, say, table
 
 if TYPE_CHECKING:
@@ -79,6 +80,16 @@ def leaderboard(
     reference_judge: Annotated[
         str | None, typer.Option(help="The judge of the reference, as --judge.")
     ] = None,
+    correct: Annotated[
+        str | None,
+        typer.Option(
+            help="Add figures corrected by people: a run of their votes or scores on some of the "
+            "items, or labels: those inside the items."
+        ),
+    ] = None,
+    voters: Annotated[
+        str | None, typer.Option(help="Of --correct, keep annotators whose name begins so.")
+    ] = None,
     level: Level = 0.95,
     rounds: Annotated[
         int, typer.Option(min=2, help="Resamples behind bootstrapped errors.")
@@ -99,7 +110,7 @@ def leaderboard(
     from rlaif.evals.length_tables import load_length_control
     from rlaif.evals.reading import chosen_judges
 
-    _refuse_stray(length_controlled, difficulty, weights)
+    _refuse_stray(length_controlled, difficulty, weights, correct, voters)
     control = (
         load_length_control(length_controlled, difficulty, weights) if length_controlled else None
     )
@@ -114,10 +125,15 @@ def leaderboard(
         seed=seed,
     )
     strata = tuple(by or STRATA)
-    filled, places = _filled(runs, strata, style=style_controlled, quiet=as_json)
-    made = filled.result(settings, judges=chosen_judges(places, judge), judge=judge)
+    filled, places = _filled(
+        runs, strata, lengths=control is not None, style=style_controlled, quiet=as_json
+    )
+    judges = chosen_judges(places, judge)
+    made = filled.result(settings, judges=judges, judge=judge)
+    if correct is not None:
+        _add_corrected(made, runs, correct, voters, judges, quiet=as_json)
     if reference is not None:
-        other, known = _filled([reference], (), style=False, quiet=as_json)
+        other, known = _filled([reference], (), quiet=as_json)
         theirs = other.result(
             Settings(baseline=baseline, level=level),
             judges=chosen_judges(known, reference_judge),
@@ -134,24 +150,59 @@ def leaderboard(
     fail_over(max_failures, [("all models", made["verdicts"]["coverage"]), *_coverages(made)])
 
 
-def _refuse_stray(mode: str | None, difficulty: Path | None, weights: Path | None) -> None:
-    """Raise `ConfigError` for a file that the chosen length control would not read."""
+def _refuse_stray(
+    mode: str | None,
+    difficulty: Path | None,
+    weights: Path | None,
+    correct: str | None,
+    voters: str | None,
+) -> None:
+    """Raise `ConfigError` for an option that nothing would read."""
     from rlaif.errors import ConfigError
 
+    if voters is not None and correct is None:
+        raise ConfigError("--voters goes with --correct")
     if difficulty is not None and mode not in {"weights", "refit"}:
         raise ConfigError("--difficulty goes with --length-controlled weights or refit")
     if weights is not None and mode != "weights":
         raise ConfigError("--weights goes with --length-controlled weights")
 
 
+def _add_corrected(
+    made: dict[str, Any],
+    runs: Sequence[Path],
+    people: str,
+    voters: str | None,
+    judges: Sequence[str],
+    *,
+    quiet: bool,
+) -> None:
+    """Add `by_labels` to the rows: their figures as people's labels correct them."""
+    from rlaif.evals.human_checks import corrected
+
+    labeled, _ = labeled_run(runs, people, quiet=quiet)
+    found = corrected(
+        labeled, judges=judges, voters=voters, baseline=made.get("baseline"), level=made["level"]
+    )
+    for row in made["rows"]:
+        if row["model"] in found:
+            row["by_labels"] = found[row["model"]]
+    made["corrected_by"] = people if voters is None else f"{people}: {voters}*"
+
+
 def _filled(
-    runs: Sequence[Path], strata: Sequence[str], *, style: bool, quiet: bool
+    runs: Sequence[Path],
+    strata: Sequence[str],
+    *,
+    quiet: bool,
+    lengths: bool = False,
+    style: bool = False,
 ) -> tuple[LeaderboardTable, dict[str, tuple[Path, int]]]:
-    """The columns of some runs, and where each judge first appears."""
+    """The table of some runs, and where each judge first appears."""
     from rlaif.evals.leaderboard import LeaderboardTable
     from rlaif.evals.reading import read_runs
 
-    filled = LeaderboardTable(strata, style=style)
+    filled = LeaderboardTable(strata, lengths=lengths, style=style)
     with progress_bar("reading", None, quiet=quiet) as bar:
         places = read_runs(runs, filled.add, told=bar.advance)
     return filled, places
@@ -231,6 +282,34 @@ def _print(made: Mapping[str, Any], strata: Sequence[str], *, strengths: bool) -
     table(title, [head for head, _ in columns], rows, note=_note(made, percent))
     for name in strata:
         _print_stratum(made, name)
+    _print_differences(made, percent)
+    if "corrected_by" in made:
+        print_corrected(made)
+
+
+def _print_differences(made: Mapping[str, Any], percent: str) -> None:
+    """Print how far each model lies above the next, and what it takes to be sure of it."""
+    rows = [
+        [
+            found["a"],
+            found["b"],
+            found["difference"],
+            interval_cell(found),
+            found["prompts"],
+            {0: "separated", None: "no difference"}.get(
+                found["more_prompts"], f"{found['more_prompts'] or 0:,} more"
+            ),
+        ]
+        for found in made["differences"]
+    ]
+    if rows:
+        table(
+            "from each model to the next",
+            ["model", "next", "difference", f"{percent} interval", "prompts", "to separate them"],
+            rows,
+            note="Prompts paired. more: prompts still to ask for a chance of 4 in 5 to tell "
+            "the two apart, were the difference as it is.",
+        )
 
 
 def _note(made: Mapping[str, Any], percent: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from rlaif.cli.output import say
+from rlaif.cli.output import KEPT, say
 from rlaif.errors import (
     BackendError,
     BudgetError,
@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def _say_interrupted() -> None:
-    say("interrupted: finished work is kept; run the same command to go on")
+    say(f"interrupted: {KEPT}")
 
 
 if __name__ == "__main__":

@@ -8,17 +8,22 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rlaif.backends.base import Backend, BackendOptions
+from rlaif.backends.base import Backend, BackendOptions, Wrapper
+from rlaif.backends.budgeted import Budget, budgeted
 from rlaif.backends.cached import CachedBackend
 from rlaif.backends.limited import LimitedBackend
-from rlaif.backends.registry import key_variable, open_provider, split_address
+from rlaif.backends.pace import PaceBook
+from rlaif.backends.prefixed import one_ahead
+from rlaif.backends.prices import PriceTable, load_prices
+from rlaif.backends.registry import open_provider, resolve_options, split_address
 from rlaif.backends.retrying import RetryingBackend
 from rlaif.canonical import canonical_json
 from rlaif.errors import ConfigError, SpecError
@@ -32,7 +37,6 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="The run folder.")]
 Models = Annotated[
     list[str], typer.Option("-m", "--model", help="A model's address, provider/name. Repeatable.")
 ]
-JudgeModel = Annotated[str, typer.Option("-m", "--model", help="The judge's address.")]
 Rubric = Annotated[str, typer.Option("-r", "--rubric", help="A shipped rubric, or a file.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Most prompts to take.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Most calls in flight.")]
@@ -54,8 +58,8 @@ Temperature = Annotated[float, typer.Option(min=0.0, max=2.0, help="Sampling tem
 TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus mass.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a reply.")]
 
-_BASE_URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL"}
-"""Variables that the providers' own tools read, so people have them set."""
+IN_PROCESS = frozenset({"local", "reward"})
+"""Providers whose models run in this process."""
 
 
 def home() -> Path:
@@ -65,30 +69,68 @@ def home() -> Path:
 
 def backend_options(address: str, base_url: str | None, timeout_s: float) -> BackendOptions:
     """What the environment and the command line say about the provider of `address`."""
-    variable = key_variable(address)
-    provider, _ = split_address(address)
-    configured = os.environ.get(_BASE_URLS[provider]) if provider in _BASE_URLS else None
-    return BackendOptions(
-        api_key=os.environ.get(variable) if variable else None,
-        base_url=base_url or configured or None,
-        timeout_s=timeout_s,
-        home=home(),
-    )
+    return resolve_options(address, os.environ, base_url=base_url, timeout_s=timeout_s, home=home())
+
+
+def price_table(given: Path | None = None) -> PriceTable:
+    """The prices in a file, then `prices.yaml` in the home folder, then those shipped with rlaif.
+
+    Raises:
+        SpecError: a file is missing or malformed: names its line and field.
+    """
+    own = home() / "prices.yaml"
+    return load_prices(*([given] if given else []), *([own] if own.is_file() else []))
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all backends of one command share: prices, a budget, and a pace for each endpoint."""
+
+    prices: PriceTable
+    budget: Budget
+    paces: PaceBook
 
 
 def open_backend(
     address: str,
     store: ReplyStore,
     *,
-    concurrency: int,
+    concurrency: int | None = None,
     base_url: str | None = None,
     timeout_s: float = 120.0,
+    terms: Terms | None = None,
 ) -> CachedBackend:
-    """The backend of `address`, with the reply store and, for a provider, limit and retries."""
-    provider: Backend = open_provider(address, backend_options(address, base_url, timeout_s))
-    if split_address(address)[0] == "local":
-        return CachedBackend(provider, store)
-    return CachedBackend(RetryingBackend(LimitedBackend(provider, concurrency)), store)
+    """The backend of `address`: from the reply store, else within the budget, retried and paced.
+
+    Args:
+        address: `provider/name`. A model in this process is neither paced nor retried.
+        store: Where replies are kept.
+        concurrency: Most calls in flight, where `terms` has no paces; found by itself where None.
+        base_url: The address of a server.
+        timeout_s: Longest wait for one call.
+        terms: What it shares with the other backends of the command; its own by default.
+
+    Raises:
+        ConfigError: the address is wrong, a key, a URL or an installed package is missing, or the
+            budget has a limit and nobody knows the model's price.
+        SpecError: a script or a file of prices is malformed.
+    """
+    terms = terms or Terms(price_table(), Budget(), PaceBook(concurrency))
+    given = backend_options(address, base_url, timeout_s)
+    inner: Backend = open_provider(address, given)
+    provider, _ = split_address(address)
+    if provider not in IN_PROCESS:
+        pace = terms.paces.pace(provider, given.base_url, given.api_key)
+        inner = RetryingBackend(one_ahead(LimitedBackend(inner, pace), inner))
+    return CachedBackend(budgeted(inner, terms.prices, terms.budget), store)
+
+
+def layers(backend: Backend) -> Iterator[Backend]:
+    """`backend` and what it wraps, the provider last."""
+    while isinstance(backend, Wrapper):
+        yield backend
+        backend = backend.inner
+    yield backend
 
 
 @asynccontextmanager

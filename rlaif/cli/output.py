@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+KEPT = "finished work is kept; run the same command to go on"
 
 _PLAIN_EVERY_S = 15.0
+_DRAWN_EVERY_S = 0.1
+"""A bar that is drawn at every step of a fast run takes as long as the run."""
 
 
 class Bar:
@@ -29,7 +33,9 @@ class Bar:
         self._progress = progress
         self._task = task
         self._done = 0
-        self._started = self._told = time.monotonic()
+        self._note = ""
+        self._told = time.monotonic()
+        self._told_done = 0
 
     def reach(self, done: int, total: int, note: str = "") -> None:
         """Set how much is done, and of how much."""
@@ -41,19 +47,50 @@ class Bar:
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count `steps` more as done."""
         self._done += steps
+        self._note = note
+        drawn = self._progress is not None
+        now = time.monotonic()
+        if now - self._told >= (_DRAWN_EVERY_S if drawn else _PLAIN_EVERY_S):
+            rate = (self._done - self._told_done) / (now - self._told)
+            self._told, self._told_done = now, self._done
+            if drawn:
+                self.draw()
+            else:
+                print(self._line(rate), file=sys.stderr, flush=True)
+
+    def draw(self) -> None:
+        """Show on the terminal what is done by now."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=self._done, note=note)
-        elif time.monotonic() - self._told >= _PLAIN_EVERY_S:
-            self._told = time.monotonic()
-            rate = self._done / (self._told - self._started)
-            of = f"/{self._total}" if self._total else ""
-            line = f"{self._label}: {self._done}{of}, {rate:.1f}/s {note}".rstrip()
-            print(line, file=sys.stderr, flush=True)
+            self._progress.update(self._task, completed=self._done, note=self._note)
+
+    def _line(self, rate: float) -> str:
+        """The plain line; `rate` is of the time since the last one."""
+        of = f"/{self._total:,}" if self._total else ""
+        parts = [f"{self._done:,}{of}", f"{rate:.1f}/s"]
+        if self._total and rate > 0:
+            parts.append(f"{_duration(max(0, self._total - self._done) / rate)} left")
+        return f"{self._label}: {', '.join([*parts, *([self._note] if self._note else [])])}"
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
 
 
 @contextmanager
-def progress_bar(label: str, total: int | None, *, quiet: bool = False) -> Iterator[Bar]:
-    """A bar on a terminal, a plain line every so often elsewhere, always on standard error."""
+def progress_bar(
+    label: str, total: int | None, *, quiet: bool = False, transient: bool = False
+) -> Iterator[Bar]:
+    """A bar on a terminal, a plain line every so often elsewhere, always on standard error.
+
+    Either shows how much is done, how fast, the note (coverage and cost), and the time left.
+
+    Args:
+        label: What is being done.
+        total: How much there is, where that is known.
+        quiet: Whether to show nothing.
+        transient: Whether the bar goes from the terminal when the work is done.
+    """
     if quiet or not sys.stderr.isatty():
         yield Bar(label, total, None, None)
         return
@@ -73,14 +110,43 @@ def progress_bar(label: str, total: int | None, *, quiet: bool = False) -> Itera
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
+        _rate_column(),
         TextColumn("{task.fields[note]}", style="dim"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=transient) as progress:
         task = progress.add_task(label, total=total, note="")
-        yield Bar(label, total, progress, task)
+        bar = Bar(label, total, progress, task)
+        try:
+            yield bar
+        finally:
+            bar.draw()
+
+
+def counted(items: Iterable[object], *, quiet: bool = False) -> int:
+    """How many items there are; they are read for it, and so found fit before any is worked on."""
+    found = 0
+    with progress_bar("reading", None, quiet=quiet, transient=True) as bar:
+        for _ in items:
+            found += 1
+            bar.advance()
+    return found
+
+
+def _rate_column() -> ProgressColumn:
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Steps a second, lately."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:,.1f}/s" if speed else "")
+
+    return Rate()
 
 
 def emit(value: Mapping[str, Any]) -> None:
@@ -135,27 +201,60 @@ def _numeric(cell: str) -> bool:
 
 def summary_table(title: str, summary: Mapping[str, Any], files: Sequence[Path]) -> None:
     """Print the totals of a run, and where its files lie."""
-    causes = ", ".join(f"{n} {cause}" for cause, n in summary["causes"].items()) or "none"
+    causes = _counts(summary["causes"]) or "none"
     tokens = summary["tokens"]
+    retries = summary.get("retries")
     rows: list[tuple[str, object]] = [
         ("n", summary["n"]),
         ("coverage", f"{summary['coverage']:.1%}"),
         ("without", causes),
         ("calls", f"{summary['calls']} ({summary['calls_cached']} from the store)"),
+        *([("asked again", _counts(retries))] if retries else []),
         ("tokens", f"{tokens['input']} in, {tokens['output']} out"),
+        *([("cost", cost)] if (cost := _cost(summary)) else []),
         ("seconds", f"{summary['wall_s']:.1f}"),
         *(("wrote", str(path)) for path in files),
     ]
-    table(title, ("", ""), rows)
+    table(f"{title}, a part" if summary.get("interrupted") else title, ("", ""), rows)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.items())
+
+
+def _cost(summary: Mapping[str, Any]) -> str:
+    """What a run cost, as far as that is known; nothing to say of one that cost nothing."""
+    paid, unpriced = summary.get("cost_usd", 0.0), summary.get("calls_unpriced", 0)
+    parts = [f"${paid:.4f}"] if paid else []
+    if saved := summary.get("cost_saved_usd"):
+        parts.append(f"${saved:.4f} saved by the store")
+    if presumed := summary.get("cost_presumed_usd"):
+        parts.append(f"up to ${presumed:.4f} for calls that got no answer")
+    if unpriced:
+        parts.append(f"{unpriced} calls at a price that is not known")
+    return ", ".join(parts)
+
+
+def cut_short(summary: Mapping[str, Any]) -> bool:
+    """Whether a run was interrupted, or its budget spent: what it made is not all there is."""
+    return bool(summary.get("interrupted") or summary["causes"].get("budget"))
 
 
 def fail_over_limit(
     summary: Mapping[str, Any], limit: float, what: str = "items have no verdict"
 ) -> None:
-    """End the command with code 1 where more than `limit` of the work has no verdict.
+    """End the command where its summary asks for it; return where all went well.
 
-    Counted in whole numbers: a share that is exactly the limit passes.
+    130 where it was interrupted, 3 where the budget was spent, 1 where more than `limit` of the
+    work has no verdict. That is counted in whole numbers: a share that is exactly the limit passes.
     """
+    if summary.get("interrupted"):
+        say(f"interrupted after {summary['n']}: {KEPT}")
+        raise typer.Exit(130)
+    if left := summary["causes"].get("budget"):
+        of = f" of ${summary['budget_usd']:g}" if "budget_usd" in summary else ""
+        say(f"error: the budget{of} is spent, {left} of the {what}; a larger --budget-usd goes on")
+        raise typer.Exit(3)
     failed, n = summary["n"] - summary["ok"], summary["n"]
     if failed > limit * n + 1e-9 * n:
         say(f"error: {failed / n:.1%} of the {what}, over the limit")

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlaif.cli import options
+from rlaif.cli.judging import note_interruption
 from rlaif.cli.output import emit, fail_over_limit, progress_bar, say, summary_table
+from rlaif.cli.running import run_draining
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
+    from rlaif.cli.asking import Asking, Session
     from rlaif.evals.mt_bench import Answers, Match, Question, References
     from rlaif.evals.mt_bench_judges import TurnJudge
+    from rlaif.runner import Stop
     from rlaif.store.runs import RunFolder
     from rlaif.types import JudgeRef, Request, Sampling, Verdict
 
@@ -29,17 +33,14 @@ class ProtocolRun:
     """What every protocol does around its judge: plan, or judge into a run folder."""
 
     command: str
-    output: Path
-    concurrency: int
-    max_failures: float
-    dry_run: bool
-    as_json: bool
+    asking: Asking
+    session: Session
 
     def plan(self, asked: Iterable[tuple[CachedBackend, Request]]) -> None:
         """Say what would be asked."""
-        from rlaif.cli.asking import dry_run_report
+        from rlaif.cli.dry_run import dry_run_report
 
-        dry_run_report(asked, as_json=self.as_json)
+        dry_run_report(asked, as_json=self.asking.as_json, prices=self.session.terms.prices)
 
     def folder(
         self, backend: CachedBackend, ref: JudgeRef, inputs: Mapping[str, Path | None], **more: Any
@@ -56,7 +57,7 @@ class ProtocolRun:
             "backend": backend.identity,
             **more,
         }
-        return RunFolder(self.output, config)
+        return RunFolder(self.asking.output, config)
 
     def judge(
         self,
@@ -65,30 +66,44 @@ class ProtocolRun:
         work: Sequence[Any],
         judge: Callable[[Any], Awaitable[Verdict]],
     ) -> dict[str, Any]:
-        """Judge everything; the summary."""
+        """Judge everything; the summary. Where it is ended early, so is the command."""
         from rlaif.runner import write_verdicts
 
-        with progress_bar("judging", len(work), quiet=self.as_json) as bar:
+        with progress_bar("judging", len(work), quiet=self.asking.as_json) as bar:
 
-            async def judged() -> dict[str, Any]:
+            async def judged(stop: Stop) -> dict[str, Any]:
                 async with options.opened(backend):
                     return await write_verdicts(
-                        work, judge, run, concurrency=self.concurrency, progress=bar.advance
+                        work,
+                        judge,
+                        run,
+                        concurrency=self.session.width,
+                        progress=bar.advance,
+                        stop=stop,
+                        also=self.session.account,
                     )
 
-            return asyncio.run(judged())
+            summary = note_interruption(run, run_draining(judged))
+        if summary.get("interrupted"):
+            self.report(summary)
+            self.check(summary)
+        return summary
 
     def report(self, summary: dict[str, Any], files: Sequence[Path] = ()) -> None:
         """Print the summary."""
-        if self.as_json:
-            emit(summary | {"run": str(self.output)})
+        output = self.asking.output
+        if self.asking.as_json:
+            emit(summary | {"run": str(output)})
             return
-        summary_table("judged", summary, [self.output / "verdicts.jsonl", *files])
-        say(f"next: rlaif leaderboard {self.output}")
+        whole = not summary.get("interrupted")
+        name = "verdicts.jsonl" if whole else "verdicts.jsonl.partial"
+        summary_table("judged", summary, [output / name, *files])
+        if whole:
+            say(f"next: rlaif leaderboard {output}")
 
     def check(self, summary: Mapping[str, Any]) -> None:
-        """Exit with 1 if too much has no verdict."""
-        fail_over_limit(summary, self.max_failures)
+        """Exit as the summary asks for: interrupted, out of money, or too much without verdict."""
+        fail_over_limit(summary, self.asking.max_failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +207,7 @@ class MtBenchRun:
             check_judgments(self.fastchat, judge.ref.model, kind, work)
             for one in to_ask:
                 check_answers(self.fastchat, one.model, loaded.selected)
-        if self.run.dry_run:
+        if self.run.asking.dry_run:
             drawing = [(b, r) for b, (_, rs) in zip(to_ask, planned, strict=True) for r in rs]
             self.run.plan([*drawing, *((backend, r) for m in work for r in judge.requests(m))])
             return
@@ -281,7 +296,7 @@ class MtBenchRun:
         if not to_ask:
             return []
         total = len(to_ask) * len(loaded.selected)
-        with progress_bar("answering", total, quiet=self.run.as_json) as bar:
+        with progress_bar("answering", total, quiet=self.run.asking.as_json) as bar:
 
             async def drawn() -> list[Answers]:
                 async with options.opened(*to_ask):
@@ -290,7 +305,7 @@ class MtBenchRun:
                             backend,
                             loaded.selected,
                             self.answer_sampling,
-                            concurrency=self.run.concurrency,
+                            concurrency=self.run.session.width(),
                             progress=bar.advance,
                         )
                         for backend in to_ask
@@ -315,7 +330,7 @@ class MtBenchRun:
 
         if self.fastchat is None:
             return []
-        judged = zip(work, read_verdicts(self.run.output), strict=True)
+        judged = zip(work, read_verdicts(self.run.asking.output), strict=True)
         return [
             *(write_answers(self.fastchat, one, loaded.selected) for one in drawn),
             write_judgments(self.fastchat, judge, kind, judged),

@@ -19,25 +19,17 @@ Reference:
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
-from rlaif.errors import ConfigError, DataError, SpecError
-from rlaif.evals.reading import (
-    ABSENT,
-    Names,
-    column,
-    model_of,
-    names,
-    question_of,
-    shortened,
-    stratum_of,
-)
+from rlaif.errors import ConfigError, DataError
+from rlaif.evals.reading import column
+from rlaif.evals.vote_table import LABELS, SharedNames, Votes, VoteTable, causes_among
+from rlaif.stats.raters import fleiss_kappa, krippendorff_alpha
 from rlaif.stats.votes import (
     LabelPairs,
     against_majority,
@@ -47,11 +39,7 @@ from rlaif.stats.votes import (
     same_votes_ceiling,
 )
 from rlaif.stats.win_rate import WinRate
-from rlaif.types import CAUSES, Item, Verdict
 
-_LABELS = ("A", "B", "tie")
-_ALL_LABELS = (*_LABELS, *CAUSES)
-_FLIPPED = {"A": "B", "B": "A"}
 _FIGURES = (
     "agreement",
     "kappa",
@@ -64,153 +52,6 @@ _FIGURES = (
     "kappa_high",
 )
 _NOTHING_SHARED = "the two share no comparison: no prompt, turn and pair of models is in both"
-DEFAULT_STRATA = ("turn", "category")
-
-
-class SharedNames:
-    """The numbers that two tables of votes have in common.
-
-    Args:
-        strata: Names in the items' meta to divide by.
-    """
-
-    def __init__(self, strata: Sequence[str] = DEFAULT_STRATA) -> None:
-        self.items = Names()
-        """Prompt and turn."""
-        self.questions = Names()
-        """Prompts: the unit that resampling draws."""
-        self.pairs = Names()
-        self.question_of_item = array("i")
-        self.strata = {name: Names() for name in strata}
-        self.stratum_of_item = {name: array("i") for name in strata}
-
-    def item(self, item: Item) -> int:
-        """The number of an item; it is registered, with its strata, when it is new.
-
-        Raises:
-            SpecError: a stratum has an empty value.
-        """
-        question = question_of(item)
-        number = self.items.number(f"{question}\n{item.meta.get('turn', '')}")
-        if number == len(self.question_of_item):
-            self.question_of_item.append(self.questions.number(question))
-            for places in self.stratum_of_item.values():
-                places.append(ABSENT)
-        for name, known in self.strata.items():
-            if self.stratum_of_item[name][number] == ABSENT:
-                value = stratum_of(item, name)
-                if value is not None:
-                    self.stratum_of_item[name][number] = known.number(value)
-        return number
-
-
-class VoteTable:
-    """Columns of comparisons by one judge, or by many people.
-
-    Args:
-        shared: The numbers it has in common with the table it will be held against.
-    """
-
-    def __init__(self, shared: SharedNames) -> None:
-        self.shared = shared
-        self.judges = Names()
-        self._judge, self._item, self._pair = array("i"), array("i"), array("i")
-        self._label, self._consistent = array("b"), array("b")
-
-    def __len__(self) -> int:
-        return len(self._judge)
-
-    def add(self, verdict: Verdict) -> None:
-        """Keep what the table needs of one verdict.
-
-        Raises:
-            SpecError: it is no comparison, both sides are by one model, or a stratum is empty.
-        """
-        if verdict.kind != "comparison":
-            raise SpecError(f"a {verdict.kind} is no vote on a pair", field="kind")
-        a, b = (model_of(candidate) for candidate in verdict.candidates)
-        if a == b:
-            raise SpecError(f"both candidates are by {a}", field="candidates")
-        preference = verdict.preference
-        label = str(verdict.cause) if preference is None else preference.winner
-        if a > b:
-            label = _FLIPPED.get(label, label)
-        item = self.shared.item(verdict.item)
-        self._judge.append(self.judges.number(verdict.judge.model))
-        self._item.append(item)
-        self._pair.append(self.shared.pairs.number("\n".join(sorted((a, b)))))
-        self._label.append(_ALL_LABELS.index(label))
-        self._consistent.append(preference is None or preference.consistent)
-
-    def judges_called(self, wanted: str | None) -> list[str]:
-        """The judges that `wanted` names, as in `chosen_judges`; all of them for None.
-
-        Raises:
-            ConfigError: `wanted` names none of them.
-        """
-        known = self.judges.all()
-        picked = known if wanted is None else [name for name in known if names(wanted, name)]
-        if not picked:
-            raise ConfigError(f"no judge is called '{wanted}': there are {shortened(known)}")
-        return picked
-
-    def votes(self, judges: Sequence[str], *, consistent_only: bool = False) -> Votes:
-        """The votes of some judges, as columns.
-
-        Args:
-            judges: Names from `judges_called`.
-            consistent_only: Count a verdict whose two orders disagree as none.
-
-        Raises:
-            DataError: they have none.
-        """
-        numbers = {number for number, name in enumerate(self.judges.all()) if name in judges}
-        rows = [i for i, judge in enumerate(self._judge) if judge in numbers]
-        if not rows:
-            raise DataError("there are no votes")
-        labels = [_ALL_LABELS[self._label[i]] for i in rows]
-        if consistent_only:
-            labels = [
-                label if self._consistent[i] else "inconsistent"
-                for i, label in zip(rows, labels, strict=True)
-            ]
-        return Votes(
-            tuple(self._item[i] << 32 | self._pair[i] for i in rows),
-            tuple(self._item[i] for i in rows),
-            tuple(labels),
-            sum(not self._consistent[i] for i in rows),
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Votes:
-    """Columns of equal length, one entry a verdict."""
-
-    keys: tuple[int, ...]
-    """Prompt, turn and pair of models in one number."""
-    items: tuple[int, ...]
-    """Prompt and turn."""
-    labels: tuple[str, ...]
-    """`A` the model whose name sorts first, `B` the other, `tie`, or the cause of no verdict."""
-    inconsistent: int
-    """Verdicts whose two orders disagree."""
-
-    def counts(self) -> dict[str, Any]:
-        """How many there are, how many have a verdict, how many are ties or inconsistent."""
-        found = Counter(self.labels)
-        ok = sum(found[label] for label in _LABELS)
-        return {
-            "n": len(self.labels),
-            "coverage": ok / len(self.labels),
-            "causes": _causes(found),
-            "ties": found["tie"],
-            "inconsistent": self.inconsistent,
-        }
-
-    def readable(self) -> tuple[list[int], list[str]]:
-        """Keys and labels of the entries with a verdict."""
-        kept = [i for i, label in enumerate(self.labels) if label in _LABELS]
-        return [self.keys[i] for i in kept], [self.labels[i] for i in kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +84,9 @@ def agreement_table(
     `kappa_low` to `kappa_high` (prompts resampled). `coverage` is the share of possible comparisons
     for which both sides have a verdict, `causes` why the others lack one. `by` repeats them for
     each turn, category or other stratum. `ceiling` is what naming the most frequent vote of each
-    key would score on the same votes: no judge that gives one verdict a key can do better.
+    key would score on the same votes: no judge that gives one verdict a key can do better. `raters`
+    holds how far the voters agree among themselves beyond chance (S1): Krippendorff's alpha, which
+    takes any number of votes a key, and Fleiss' kappa, which needs the same number everywhere.
 
     Args:
         judge: The verdicts under examination.
@@ -277,6 +120,7 @@ def agreement_table(
         "consistent_only": settings.consistent_only,
         **figures(frame, among=among),
         "ceiling": _ceilings(second, settings.level),
+        "raters": _among_raters(frame),
         "verdicts": first.counts(),
         "votes": second.counts(),
         "unmatched": frame.unmatched(),
@@ -346,9 +190,9 @@ def _pooled(
     kept = [i for i, item in enumerate(pairs.clusters) if items is None or item in items]
     if not kept:
         return None
-    ok = [i for i in kept if pairs.first[i] in _LABELS and pairs.second[i] in _LABELS]
+    ok = [i for i in kept if pairs.first[i] in LABELS and pairs.second[i] in LABELS]
     lost = Counter(
-        next(str(x) for x in (pairs.first[i], pairs.second[i]) if x not in _LABELS)
+        next(str(x) for x in (pairs.first[i], pairs.second[i]) if x not in LABELS)
         for i in set(kept) - set(ok)
     )
     question = frame.shared.question_of_item
@@ -357,7 +201,7 @@ def _pooled(
         tuple(pairs.second[i] for i in ok),
         tuple(question[cast("int", pairs.clusters[i])] for i in ok),
     )
-    coverage = {"coverage": len(ok) / len(kept), "causes": _causes(lost)}
+    coverage = {"coverage": len(ok) / len(kept), "causes": causes_among(lost)}
     return {
         "S1": _setup(readable, frame.settings, among=among) | coverage,
         "S2": _setup(readable.without("tie"), frame.settings, among=among) | coverage,
@@ -413,7 +257,7 @@ def _majority(frame: _Frame, items: set[int] | None) -> dict[str, Any] | None:
     kept = [
         i
         for i, label in enumerate(votes.labels)
-        if label in _LABELS and (items is None or votes.items[i] in items)
+        if label in LABELS and (items is None or votes.items[i] in items)
     ]
     keys, labels = [votes.keys[i] for i in kept], [votes.labels[i] for i in kept]
     prompts = [frame.shared.question_of_item[votes.items[i]] for i in kept]
@@ -422,9 +266,9 @@ def _majority(frame: _Frame, items: set[int] | None) -> dict[str, Any] | None:
     asked = {key: label for key, label in asked.items() if key in voted}
     if not asked:
         return None
-    verdicts: dict[Hashable, Hashable] = {k: v for k, v in asked.items() if v in _LABELS}
-    lost = Counter(label for label in asked.values() if label not in _LABELS)
-    coverage = {"coverage": len(verdicts) / len(asked), "causes": _causes(lost)}
+    verdicts: dict[Hashable, Hashable] = {k: v for k, v in asked.items() if v in LABELS}
+    lost = Counter(label for label in asked.values() if label not in LABELS)
+    coverage = {"coverage": len(verdicts) / len(asked), "causes": causes_among(lost)}
     setups: dict[str, Any] = {}
     for name, left_out in (("S1", None), ("S2", "tie")):
         try:
@@ -446,5 +290,26 @@ def _ceilings(votes: Votes, level: float) -> dict[str, Any]:
     return {"S1": same_votes_ceiling(keys, labels, level=level).value}
 
 
-def _causes(found: Mapping[str, int]) -> dict[str, int]:
-    return {name: n for name, n in sorted(found.items()) if name not in _LABELS and n}
+def _among_raters(frame: _Frame) -> dict[str, Any]:
+    """How far the voters of `people` agree among themselves beyond chance, prompts resampled."""
+    votes, settings = frame.people, frame.settings
+    kept = [i for i, label in enumerate(votes.labels) if label in LABELS]
+    several = Counter(votes.keys[i] for i in kept)
+    kept = [i for i in kept if several[votes.keys[i]] > 1]
+    labels, keys = [votes.labels[i] for i in kept], [votes.keys[i] for i in kept]
+    prompts = [frame.shared.question_of_item[votes.items[i]] for i in kept]
+    options: dict[str, Any] = {
+        "level": settings.level,
+        "rounds": settings.rounds,
+        "seed": settings.seed,
+    }
+    found: dict[str, Any] = {"n": len(set(keys)), "votes": len(keys)}
+    measures = {"krippendorff_alpha": krippendorff_alpha, "fleiss_kappa": fleiss_kappa}
+    for name, measure in measures.items():
+        try:
+            value = measure(labels, keys, prompts, **options)
+        except DataError as error:
+            found[name] = {"unavailable": str(error)}
+        else:
+            found[name] = {"value": value.value, "low": value.low, "high": value.high}
+    return found

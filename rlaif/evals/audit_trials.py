@@ -14,17 +14,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rlaif.backends.base import Backend
 from rlaif.canonical import digest
 from rlaif.evals.audit_texts import Texts, as_list, padded, repetitive_list
 from rlaif.judge.pairwise import PairwiseJudge
-from rlaif.judge.rendering import render_comparison
-from rlaif.specs.rubric import Rubric
-from rlaif.types import Candidate, Comparison, Item, Message, Request, Sampling, as_dict
+from rlaif.types import Candidate, Comparison, Item, Message, as_dict
 
 Trial = Literal[
     "pair", "repeat", "identical", "length", "markdown", "verbosity", "null_model", "injection"
 ]
+_UNRELATED = "answer to another prompt"
 REPEATS = 2
 """Further draws of every pair."""
 
@@ -46,31 +44,17 @@ class AuditJudge(PairwiseJudge):
     It renders, asks and reads as `PairwiseJudge` does.
     """
 
-    def __init__(
-        self,
-        backend: Backend,
-        rubric: Rubric,
-        *,
-        sampling: Sampling | None = None,
-        top_logprobs: int = 5,
-    ) -> None:
-        super().__init__(backend, rubric, sampling=sampling, top_logprobs=top_logprobs)
+    def _settled(self, comparison: Comparison) -> bool:
+        return False
 
-    def requests(self, comparison: Comparison) -> list[Request]:
-        """One request for each order, at the draw that the trial names."""
+    def _draws(self, comparison: Comparison, place: int) -> range:
+        """The draw that the trial names."""
         asked = trial_of(comparison.item)
         draw = asked.draw if asked else 0
         # swapping identical responses changes nothing: only another draw asks a second time
         same = comparison.a.response == comparison.b.response
-        return [
-            Request(
-                render_comparison(self._rubric, shown),
-                sampling=self._sampling,
-                draw=draw + (place if same else 0),
-                top_logprobs=self._top_logprobs,
-            )
-            for place, shown in enumerate((comparison, comparison.swapped()))
-        ]
+        draw += place if same else 0
+        return range(draw, draw + 1)
 
 
 def trial_of(item: Item) -> Asked | None:
@@ -96,8 +80,10 @@ def build_trials(
     """
     wanted = frozenset(trials)
     made: set[tuple[str, Candidate, Candidate]] = set()
+    first: Comparison | None = None
     for place, pair in enumerate(pairs):
-        for trial in _trials(pair, texts, place, repeats):
+        first = first or pair
+        for trial in _trials(pair, texts, place, repeats, _answer_to_another(first, pair)):
             # one response may stand in several pairs of its prompt
             key = (trial.item.id, trial.a, trial.b)
             if _name(trial) in wanted and key not in made:
@@ -109,7 +95,23 @@ def _name(comparison: Comparison) -> Any:
     return comparison.item.meta["audit"]["trial"]
 
 
-def _trials(pair: Comparison, texts: Texts, place: int, repeats: int) -> Iterator[Comparison]:
+def _answer_to_another(first: Comparison, pair: Comparison) -> str | None:
+    """The first pair's better response, where `pair` has another prompt: a good answer to something
+    else is what a model without any ability would always say.
+
+    Reference:
+        Zheng et al. 2025, "Cheating automatic LLM benchmarks: null models achieve high win rates"
+        (arXiv 2410.07137): constant responses that do not depend on the prompt.
+    """
+    if first.item.prompt == pair.item.prompt:
+        return None
+    text = better_response(first).response[-1].content
+    return text if text.strip() and text != better_response(pair).response[-1].content else None
+
+
+def _trials(
+    pair: Comparison, texts: Texts, place: int, repeats: int, unrelated: str | None
+) -> Iterator[Comparison]:
     yield _trial(pair, "pair", "", pair.a, pair.b)
     for draw in range(1, repeats + 1):
         yield _trial(pair, "repeat", str(draw), pair.a, pair.b, draw)
@@ -128,7 +130,10 @@ def _trials(pair: Comparison, texts: Texts, place: int, repeats: int) -> Iterato
         if other is not None:
             yield _trial(pair, trial, variant, _ending(plain, variant, other), plain)
     attacks: list[tuple[Trial, dict[str, str]]] = [
-        ("null_model", dict(texts.null_model)),
+        (
+            "null_model",
+            {**texts.null_model, **({} if unrelated is None else {_UNRELATED: unrelated})},
+        ),
         ("injection", dict(texts.injection)),
     ]
     for trial, variants in attacks:

@@ -218,9 +218,16 @@ def own_rule(verdict: Verdict) -> Rule:
     return next((rule for rule in get_args(Rule) if rule in hints), "combined")
 
 
-def causes_of(causes: NDArray[Any]) -> dict[str, int]:
-    """How often each cause occurs in a column of places in `CAUSES`, -1 for none."""
-    counts = np.bincount(causes[causes >= 0], minlength=len(CAUSES))
+def causes_of(causes: NDArray[Any], n: NDArray[Any] | None = None) -> dict[str, int]:
+    """How often each cause occurs in a column of places in `CAUSES`, -1 for none.
+
+    Args:
+        causes: Shape (entries,).
+        n: Shape (entries,), how many verdicts each entry counts for; None counts each once.
+    """
+    there = causes >= 0
+    weights = None if n is None else n[there]
+    counts = np.bincount(causes[there], weights, minlength=len(CAUSES))
     return {cause: int(n) for cause, n in zip(CAUSES, counts, strict=True) if n}
 
 

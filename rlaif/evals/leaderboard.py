@@ -15,41 +15,35 @@ figures and stands in `coverage` and `causes`.
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rlaif.errors import ConfigError, DataError, SpecError, suggestion
-from rlaif.evals.leaderboard_rows import (
+from rlaif.evals.leaderboard_control import JudgmentRows
+from rlaif.evals.leaderboard_counts import (
+    SCORED,
     Columns,
-    Entries,
-    Floats,
+    JudgmentCounts,
+    entries_by_model,
+    outcome_of,
+    question_key,
+    without_verdict,
+)
+from rlaif.evals.leaderboard_rows import (
     Measure,
     baseline_row,
     best_first,
     common_opponent,
     differences,
-    entries_by_model,
     model_row,
     separated,
     totals,
 )
-from rlaif.evals.leaderboard_strengths import add_strengths, add_style_control
-from rlaif.evals.length_tables import LengthControl, LengthData, head_to_heads, length_controlled
-from rlaif.evals.reading import (
-    ABSENT,
-    Names,
-    chosen_judges,
-    column,
-    model_of,
-    question_of,
-    stratum_of,
-)
+from rlaif.evals.leaderboard_strengths import add_strengths
+from rlaif.evals.length_tables import LengthControl, head_to_heads, length_controlled
+from rlaif.evals.reading import ABSENT, Names, chosen_judges, model_of, question_of, stratum_of
 from rlaif.stats.clusters import upper_tail_point
 from rlaif.stats.pair_likelihood import Ties
 from rlaif.stats.ranks import (
@@ -58,12 +52,11 @@ from rlaif.stats.ranks import (
     pair_rank_brier,
     spearman,
 )
-from rlaif.stats.style import FEATURES, count_style, style_differences
-from rlaif.types import CAUSES, Candidate, Item, Verdict
+from rlaif.types import Candidate, Item, Verdict, Winner
 
 STRATA = ("turn", "category")
 """What a leaderboard is divided by where the items' meta has it."""
-_HARD = {"A": 1.0, "tie": 0.5, "B": 0.0}
+_UNKNOWN = (math.nan, math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,30 +80,29 @@ class Settings:
 
 
 class LeaderboardTable:
-    """Columns of verdicts, and the leaderboards they give.
+    """Counts of verdicts, and the leaderboards they give.
 
     Args:
         strata: Names in the items' meta to divide by.
-        style: Whether to count length, headers, lists and bold spans of each response, for style
-            control.
+        lengths: Whether to keep each comparison by itself, for length control.
+        style: Whether to count length, headers, lists and bold spans of each response too, for
+            style control.
     """
 
-    def __init__(self, strata: Sequence[str] = STRATA, *, style: bool = False) -> None:
+    def __init__(
+        self, strata: Sequence[str] = STRATA, *, lengths: bool = False, style: bool = False
+    ) -> None:
         self._kind: str | None = None
-        self._judges, self._models, self._questions = Names(), Names(), Names()
+        self._judges, self._models = Names(), Names()
         self._strata = {name: Names() for name in strata}
         self._scale: tuple[float, float] | None = None
-        self._judge, self._question = array("i"), array("i")
-        self._a, self._b = array("i"), array("i")
-        self._value, self._hard = array("d"), array("d")
-        self._cause, self._consistent = array("b"), array("b")
-        self._length_a, self._length_b = array("q"), array("q")
-        self._stratum = {name: array("i") for name in strata}
-        self._style = [array("d") for _ in FEATURES] if style else None
+        self._counts = JudgmentCounts(strata)
+        self._rows = JudgmentRows(style=style) if lengths or style else None
+        self._style = style
         self._own_pairs = 0
 
     def add(self, verdict: Verdict) -> None:
-        """Keep what the table needs of one verdict.
+        """Count one verdict.
 
         Raises:
             SpecError: its kind or its scale is not that of the verdicts before it, or a stratum
@@ -126,23 +118,21 @@ class LeaderboardTable:
             self._add_score(verdict, strata)
         elif verdict.kind == "comparison":
             preference = verdict.preference
-            soft = math.nan if preference is None else preference.p_a
-            hard = math.nan if preference is None else _HARD[preference.winner]
-            self._add_pair(verdict, verdict.candidates, (soft, hard), strata)
+            said = None if preference is None else (preference.winner, preference.p_a)
+            self._add_pair(verdict, verdict.candidates, said, strata)
         else:
             self._add_ranking(verdict, strata)
 
     def _add_score(self, verdict: Verdict, strata: Sequence[str | None]) -> None:
-        score = verdict.score
-        if score is not None:
-            self._check_scale(score.value, score.min, score.max)
-        value = math.nan if score is None else score.value
-        self._append(verdict, strata, self._models.number(model_of(verdict.candidates[0])), ABSENT)
-        self._value.append(value)
-        self._hard.append(value)
-        self._consistent.append(True)
-        self._length_a.append(ABSENT)
-        self._length_b.append(ABSENT)
+        outcome, value = SCORED, 0.0
+        if verdict.score is not None:
+            value = verdict.score.value
+            self._check_scale(value, verdict.score.min, verdict.score.max)
+        elif verdict.cause is not None:
+            outcome = without_verdict(verdict.cause)
+        model = self._models.number(model_of(verdict.candidates[0]))
+        question = question_of(verdict.item)
+        self._count(verdict, question, (model, ABSENT), outcome, strata, (value, *_UNKNOWN))
 
     def _check_scale(self, value: float, low: float, high: float) -> None:
         if self._scale is None:
@@ -156,23 +146,28 @@ class LeaderboardTable:
         self,
         verdict: Verdict,
         pair: Sequence[Candidate],
-        outcome: tuple[float, float],
+        said: tuple[Winner, float] | None,
         strata: Sequence[str | None],
     ) -> None:
+        """Count a comparison: winner and P(first preferred), or None without a verdict."""
         a, b = (model_of(candidate) for candidate in pair)
         if a == b:  # two draws of one model say nothing about its rank
             self._own_pairs += 1
             return
-        style = None if self._style is None else _style_difference(pair)
-        self._append(verdict, strata, self._models.number(a), self._models.number(b))
-        self._value.append(outcome[0])
-        self._hard.append(outcome[1])
         preference = verdict.preference
-        self._consistent.append(preference is None or preference.consistent)
-        self._length_a.append(_length(verdict.item, pair[0]))
-        self._length_b.append(_length(verdict.item, pair[1]))
-        for values, value in zip(self._style or (), style or (), strict=True):
-            values.append(value)
+        if said is not None:
+            consistent = preference is None or preference.consistent
+            outcome, value = outcome_of(said[0], consistent=consistent), said[1]
+        elif verdict.cause is not None:
+            outcome, value = without_verdict(verdict.cause), 0.0
+        item = verdict.item
+        lengths = (_length(item, pair[0]), _length(item, pair[1]))
+        question, models = question_of(item), (self._models.number(a), self._models.number(b))
+        if self._rows is not None:
+            value_or_none = math.nan if said is None else said[1]
+            judge = self._judges.number(verdict.judge.model)
+            self._rows.add(judge, question, models, value_or_none, lengths, pair)
+        self._count(verdict, question, models, outcome, strata, (value, *lengths))
 
     def _add_ranking(self, verdict: Verdict, strata: Sequence[str | None]) -> None:
         """A ranking counts as the comparisons it implies."""
@@ -181,17 +176,31 @@ class LeaderboardTable:
             raise SpecError("does not name each candidate once", field="ranking.order")
         place = {} if ranking is None else {name: n for n, name in enumerate(ranking.order)}
         for pair in combinations(verdict.candidates, 2):
-            won = math.nan if ranking is None else float(place[pair[0].id] < place[pair[1].id])
-            self._add_pair(verdict, pair, (won, won), strata)
+            said: tuple[Winner, float] | None = None
+            if ranking is not None:
+                said = ("A", 1.0) if place[pair[0].id] < place[pair[1].id] else ("B", 0.0)
+            self._add_pair(verdict, pair, said, strata)
 
-    def _append(self, verdict: Verdict, strata: Sequence[str | None], a: int, b: int) -> None:
-        self._judge.append(self._judges.number(verdict.judge.model))
-        self._question.append(self._questions.number(question_of(verdict.item)))
-        self._a.append(a)
-        self._b.append(b)
-        self._cause.append(ABSENT if verdict.cause is None else CAUSES.index(verdict.cause))
-        for (name, known), value in zip(self._strata.items(), strata, strict=True):
-            self._stratum[name].append(ABSENT if value is None else known.number(value))
+    def _count(
+        self,
+        verdict: Verdict,
+        question: str,
+        models: tuple[int, int],
+        outcome: int,
+        strata: Sequence[str | None],
+        values: tuple[float, float, float],
+    ) -> None:
+        self._counts.add(
+            self._judges.number(verdict.judge.model),
+            question_key(question),
+            models,
+            outcome,
+            [
+                ABSENT if value is None else known.number(value)
+                for known, value in zip(self._strata.values(), strata, strict=True)
+            ],
+            values,
+        )
 
     def result(
         self,
@@ -225,12 +234,13 @@ class LeaderboardTable:
         """
         settings = settings or Settings()
         upper_tail_point(settings.level)
-        if not len(self._judge):
+        if not len(self._judges):
             raise DataError(
                 "every comparison is of a model with itself" if self._own_pairs else "no verdicts"
             )
         picked = judges or chosen_judges(dict.fromkeys(self._judges.all()), judge)
-        columns = self._columns(picked)
+        numbers = [number for number, name in enumerate(self._judges.all()) if name in picked]
+        columns = self._columns(numbers, picked)
         measure: Measure = "score" if self._kind == "score" else "win_rate"
         made: dict[str, Any] = {
             "kind": "score" if measure == "score" else "comparison",
@@ -238,39 +248,19 @@ class LeaderboardTable:
             "level": settings.level,
             "interval_of": measure,
             "seed": settings.seed,
-            "prompts": int(np.unique(columns.question).size),
+            "prompts": int(columns.question.max()) + 1,
             "verdicts": totals(columns, own_pairs=self._own_pairs),
         }
         if measure == "score":
             return made | self._scores(columns, settings)
-        return made | self._win_rates(columns, settings)
+        return made | self._win_rates(columns, numbers, settings)
 
-    def _columns(self, judges: Sequence[str]) -> Columns:
-        known = self._judges.all()
-        kept = np.isin(column(self._judge), [n for n, name in enumerate(known) if name in judges])
-        if not kept.any():
-            raise DataError(f"no verdict is by {', '.join(judges)}")
-        return Columns(
-            models=self._models.all(),
-            questions=self._questions.all(),
-            a=column(self._a)[kept],
-            b=column(self._b)[kept],
-            value=column(self._value)[kept],
-            hard=column(self._hard)[kept],
-            question=column(self._question)[kept],
-            cause=column(self._cause)[kept],
-            consistent=column(self._consistent)[kept] != 0,
-            length_a=column(self._length_a)[kept],
-            length_b=column(self._length_b)[kept],
-            style=None if self._style is None else self._style_columns(kept),
-            strata={
-                name: (known.all(), column(self._stratum[name])[kept])
-                for name, known in self._strata.items()
-            },
-        )
-
-    def _style_columns(self, kept: NDArray[np.bool_]) -> Floats:
-        return np.column_stack([column(values)[kept] for values in self._style or ()])
+    def _columns(self, judges: Sequence[int], names: Sequence[str]) -> Columns:
+        values = {name: known.all() for name, known in self._strata.items()}
+        columns = self._counts.columns(judges, self._models.all(), values)
+        if not columns.n.size:
+            raise DataError(f"no verdict is by {', '.join(names)}")
+        return columns
 
     def _scores(self, columns: Columns, settings: Settings) -> dict[str, Any]:
         if settings.baseline or settings.by_strength or settings.length_control:
@@ -287,7 +277,9 @@ class LeaderboardTable:
             "differences": differences(listed, by_model, settings.level),
         }
 
-    def _win_rates(self, columns: Columns, settings: Settings) -> dict[str, Any]:
+    def _win_rates(
+        self, columns: Columns, judges: Sequence[int], settings: Settings
+    ) -> dict[str, Any]:
         baseline = settings.baseline
         if baseline is None and settings.length_control is not None:
             baseline = common_opponent(columns)
@@ -301,15 +293,8 @@ class LeaderboardTable:
             for name, part in by_model.items()
         }
         made: dict[str, Any] = {"baseline": baseline}
-        if settings.length_control is not None:
-            _add_length_control(rows, by_model, columns, settings.length_control, settings)
-            made["length_control"] = settings.length_control.mode
-            if settings.length_control.mode == "weights":
-                asked = np.unique(np.concatenate([its.question for its in by_model.values()]))
-                prompts = [columns.questions[n] for n in asked.tolist()]
-                made["lc_head_to_head"] = head_to_heads(
-                    settings.length_control, list(by_model), prompts
-                )
+        if settings.length_control is not None and opponent is not None:
+            made |= self._length_controlled(rows, opponent, judges, settings)
         if baseline is not None:
             rows[baseline] = baseline_row(baseline, by_model.values())
             if settings.length_control is not None:
@@ -323,8 +308,10 @@ class LeaderboardTable:
             elo=settings.elo,
             required=settings.by_strength or settings.ties != "half",
         )
-        if columns.style is not None:
-            made["style"] = add_style_control(rows, columns, settings.level, baseline)
+        if self._rows is not None and self._style:
+            made["style"] = self._rows.add_style_control(
+                rows, judges, columns.models, settings.level, baseline
+            )
         made["separability"] = separated(list(rows.values()))
         first = (
             "strength"
@@ -340,60 +327,49 @@ class LeaderboardTable:
             "differences": differences(compared, by_model, settings.level),
         }
 
+    def _length_controlled(
+        self,
+        rows: Mapping[str, dict[str, Any]],
+        opponent: int,
+        judges: Sequence[int],
+        settings: Settings,
+    ) -> dict[str, Any]:
+        """Add length-controlled figures to the rows; what else the leaderboard says of them."""
+        control = settings.length_control
+        if self._rows is None or control is None:
+            raise DataError("comparisons were not kept one by one for length control")
+        data = self._rows.against(opponent, judges, self._models.all())
+        found = length_controlled(
+            control, data, rounds=settings.rounds, seed=settings.seed, level=settings.level
+        )
+        for name, figures in found.items():
+            rows[name].update(figures)
+        made: dict[str, Any] = {"length_control": control.mode}
+        if control.mode == "weights":
+            prompts = dict.fromkeys(prompt for its in data.values() for prompt in its.prompts)
+            made["lc_head_to_head"] = head_to_heads(control, list(data), list(prompts))
+        return made
+
 
 def leaderboard(
     verdicts: Iterable[Verdict], settings: Settings | None = None, *, judge: str | None = None
 ) -> dict[str, Any]:
     """The leaderboard of `verdicts`: `LeaderboardTable.result` of them all."""
-    table = LeaderboardTable()
+    table = LeaderboardTable(lengths=settings is not None and settings.length_control is not None)
     for verdict in verdicts:
         table.add(verdict)
     return table.result(settings, judge=judge)
 
 
-def _add_length_control(
-    rows: Mapping[str, dict[str, Any]],
-    by_model: Mapping[str, Entries],
-    columns: Columns,
-    control: LengthControl,
-    settings: Settings,
-) -> None:
-    data = {
-        name: LengthData(
-            [columns.questions[n] for n in entries.question.tolist()],
-            entries.value,
-            entries.length,
-            entries.opponent_length,
-        )
-        for name, entries in by_model.items()
-    }
-    found = length_controlled(
-        control, data, rounds=settings.rounds, seed=settings.seed, level=settings.level
-    )
-    for name, figures in found.items():
-        rows[name].update(figures)
-
-
-def _length(item: Item, candidate: Candidate) -> int:
-    """Characters of a response, from its text or, where that is absent, from the item's meta."""
+def _length(item: Item, candidate: Candidate) -> float:
+    """Characters of a response, from its text or, where that is absent, from the item's meta; NaN
+    where neither tells.
+    """
     if candidate.response:
-        return len(candidate.text)
+        return float(len(candidate.text))
     lengths = item.meta.get("lengths")
     known = lengths.get(model_of(candidate)) if isinstance(lengths, Mapping) else None
-    return int(known) if isinstance(known, int | float) and known >= 0 else ABSENT
-
-
-def _style_difference(pair: Sequence[Candidate]) -> list[float]:
-    """How much longer and more marked up the first response is than the second, by `FEATURES`.
-
-    Raises:
-        SpecError: the record has no text to look at.
-    """
-    if not all(candidate.response for candidate in pair):
-        raise SpecError("style control needs the text of both responses", field="candidates")
-    first, second = (count_style(candidate.text) for candidate in pair)
-    difference: list[float] = style_differences([first], [second])[0].tolist()
-    return difference
+    return float(int(known)) if isinstance(known, int | float) and known >= 0 else math.nan
 
 
 def compared(made: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:

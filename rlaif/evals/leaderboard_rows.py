@@ -1,114 +1,25 @@
-"""One side of a comparison an entry, and the rows of a leaderboard made of them."""
+"""The rows of a leaderboard, made of counted judgments."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rlaif.errors import ConfigError
 from rlaif.evals.labels import causes_of
+from rlaif.evals.leaderboard_counts import Columns, Entries
 from rlaif.evals.reading import ABSENT
 from rlaif.stats.clusters import t_quantile
-from rlaif.stats.means import mean_interval
+from rlaif.stats.means import mean_interval_of_sums
+from rlaif.stats.power import sample_size
 from rlaif.stats.ranks import separability
-from rlaif.stats.win_rate import win_rate
+from rlaif.stats.win_rate import win_rate_of_sums
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Measure = Literal["score", "win_rate"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """One entry a verdict; a score has no b."""
-
-    models: list[str]
-    questions: list[str]
-    a: Ints
-    b: Ints
-    value: Floats
-    """Score, or P(a preferred); NaN without a verdict."""
-    hard: Floats
-    question: Ints
-    cause: Ints
-    consistent: NDArray[np.bool_]
-    length_a: Ints
-    length_b: Ints
-    strata: dict[str, tuple[list[str], Ints]]
-    style: Floats | None = None
-    """Shape (n, features), a minus b; None where it was not asked for."""
-
-    def present(self) -> list[str]:
-        """The models that occur."""
-        numbers = np.unique(np.concatenate([self.a, self.b]))
-        return [self.models[n] for n in numbers.tolist() if n != ABSENT]
-
-
-class Entries(NamedTuple):
-    """The judgments of one model, from its side."""
-
-    value: Floats
-    """Score, or P(the model preferred); NaN without a verdict."""
-    hard: Floats
-    consistent: NDArray[np.bool_]
-    question: Ints
-    cause: Ints
-    length: Ints
-    opponent_length: Ints
-    strata: dict[str, tuple[list[str], Ints]]
-
-    def where(self, rows: NDArray[Any]) -> Entries:
-        """The entries that a mask, a slice or places name."""
-        return Entries(
-            value=self.value[rows],
-            hard=self.hard[rows],
-            consistent=self.consistent[rows],
-            question=self.question[rows],
-            cause=self.cause[rows],
-            length=self.length[rows],
-            opponent_length=self.opponent_length[rows],
-            strata={name: (known, codes[rows]) for name, (known, codes) in self.strata.items()},
-        )
-
-
-def entries_by_model(columns: Columns, opponent: int | None = None) -> dict[str, Entries]:
-    """The judgments of each model that has some: a comparison gives one to each side.
-
-    Args:
-        columns: The verdicts.
-        opponent: Keep comparisons with this model only, and leave out its own side.
-    """
-    n = columns.a.size
-    model, other = np.concatenate([columns.a, columns.b]), np.concatenate([columns.b, columns.a])
-    order = np.argsort(model, kind="stable")
-    order = order[model[order] != ABSENT]
-    if opponent is not None:
-        order = order[other[order] == opponent]
-    numbers, starts = np.unique(model[order], return_index=True)
-    parts = zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)
-    return {columns.models[number]: _side(columns, rows % n, rows >= n) for number, rows in parts}
-
-
-def _side(columns: Columns, rows: Ints, second: NDArray[np.bool_]) -> Entries:
-    """Entries of one model: `rows` of the columns, in which it is the `second` of the pair."""
-    value, hard = columns.value[rows], columns.hard[rows]
-    first_length, second_length = columns.length_a[rows], columns.length_b[rows]
-    return Entries(
-        value=np.where(second, 1 - value, value),
-        hard=np.where(second, 1 - hard, hard),
-        consistent=columns.consistent[rows],
-        question=columns.question[rows],
-        cause=columns.cause[rows],
-        length=np.where(second, second_length, first_length),
-        opponent_length=np.where(second, first_length, second_length),
-        strata={name: (known, codes[rows]) for name, (known, codes) in columns.strata.items()},
-    )
 
 
 def model_row(
@@ -120,28 +31,28 @@ def model_row(
 ) -> dict[str, Any]:
     """The row of one model, without what needs the others."""
     row: dict[str, Any] = {"model": name, **_counts(entries)}
-    ok = ~np.isnan(entries.value)
     low, high = None, None
-    if ok.any():
-        found = _interval(entries.value[ok], entries.question[ok], measure, level, scale)
-        row[measure], se, low, high = found
+    if entries.ok.any():
+        row[measure], se, low, high = _interval(entries, measure, level, scale)
         row[f"{measure}_se"] = se
         if measure == "win_rate":
-            hard = entries.hard[ok]
-            row["discrete_win_rate"] = float(hard.mean())
-            row |= {
-                "wins": int((hard == 1).sum()),
-                "ties": int((hard == 0.5).sum()),
-                "losses": int((hard == 0).sum()),
-                "swap_rule": _swap_rule(hard, entries.consistent[ok]),
-            }
+            wins, ties, losses = _record(entries)
+            row["discrete_win_rate"] = (wins + ties / 2) / (wins + ties + losses)
+            row |= {"wins": wins, "ties": ties, "losses": losses, "swap_rule": _swap_rule(entries)}
     row |= {"low": low, "high": high}
-    if (entries.length != ABSENT).all():
-        row["avg_length"] = int(entries.length.mean())
+    if not math.isnan(characters := float(entries.length.sum())):
+        row["avg_length"] = int(characters / entries.n.sum())
     return row | _divided(entries, measure, level, scale)
 
 
-def _swap_rule(hard: Floats, consistent: NDArray[np.bool_]) -> dict[str, Any]:
+def _record(entries: Entries) -> tuple[int, int, int]:
+    """Wins, ties and losses."""
+    hard, n = entries.hard, entries.n
+    wins, ties, losses = (int(n[hard == value].sum()) for value in (1.0, 0.5, 0.0))
+    return wins, ties, losses
+
+
+def _swap_rule(entries: Entries) -> dict[str, Any]:
     """Wins by the rule of MT-Bench: what two orders disagree about is a tie.
 
     `win_rate` is wins / n, `win_rate_adjusted` counts ties one half.
@@ -149,41 +60,39 @@ def _swap_rule(hard: Floats, consistent: NDArray[np.bool_]) -> dict[str, Any]:
     Reference:
         Zheng et al. 2023 (2306.05685), section 3.4.
     """
-    wins, losses = int(((hard == 1) & consistent).sum()), int(((hard == 0) & consistent).sum())
-    ties = hard.size - wins - losses
+    n = sum(_record(entries))
+    wins, _, losses = _record(entries.where(entries.consistent))
+    ties = n - wins - losses
     return {
         "wins": wins,
         "ties": ties,
         "losses": losses,
-        "win_rate": wins / hard.size,
-        "win_rate_adjusted": (wins + ties / 2) / hard.size,
+        "win_rate": wins / n,
+        "win_rate_adjusted": (wins + ties / 2) / n,
     }
 
 
 def _counts(entries: Entries) -> dict[str, Any]:
+    n = int(entries.n.sum())
     return {
-        "n": int(entries.value.size),
-        "coverage": float((~np.isnan(entries.value)).mean()),
-        "causes": causes_of(entries.cause),
+        "n": n,
+        "coverage": int(entries.n[entries.ok].sum()) / n,
+        "causes": causes_of(entries.cause, entries.n),
     }
 
 
 def _interval(
-    values: Floats,
-    questions: Ints,
-    measure: Measure,
-    level: float,
-    scale: tuple[float, float] | None,
+    entries: Entries, measure: Measure, level: float, scale: tuple[float, float] | None
 ) -> tuple[float, float | None, float, float]:
     """Mean, standard error and interval, clustered by prompt."""
-    clusters = questions.tolist()
+    questions, sums, sizes = entries.by_question()
     if measure == "win_rate":
-        rate = win_rate(values, clusters, level=level)
+        rate = win_rate_of_sums(sums, sizes, level=level)
         return rate.value, rate.se, rate.low, rate.high
-    if len(set(clusters)) == 1:  # one prompt says nothing about others
+    if questions.size == 1:  # one prompt says nothing about others
         low, high = scale or (-math.inf, math.inf)
-        return float(values.mean()), None, low, high
-    mean = mean_interval(values, clusters, level=level)
+        return float(sums[0] / sizes[0]), None, low, high
+    mean = mean_interval_of_sums(sums, sizes, level=level)
     return mean.value, mean.se, mean.low, mean.high
 
 
@@ -198,11 +107,9 @@ def _divided(
             np.unique(codes[codes != ABSENT]).tolist(), key=lambda c: _natural(known[c])
         ):
             part = entries.where(codes == code)
-            detail, ok = _counts(part), ~np.isnan(part.value)
-            if ok.any():
-                value, _, low, high = _interval(
-                    part.value[ok], part.question[ok], measure, level, scale
-                )
+            detail = _counts(part)
+            if part.ok.any():
+                value, _, low, high = _interval(part, measure, level, scale)
                 by.setdefault(name, {})[known[code]] = value
                 detail |= {"low": low, "high": high}
             intervals.setdefault(name, {})[known[code]] = detail
@@ -226,16 +133,16 @@ def totals(columns: Columns, *, own_pairs: int) -> dict[str, Any]:
         columns: The verdicts.
         own_pairs: Comparisons of a model with itself, which no row counts.
     """
-    ok = ~np.isnan(columns.value)
+    n = int(columns.n.sum())
     found: dict[str, Any] = {
-        "n": int(ok.size),
-        "coverage": float(ok.mean()),
-        "causes": causes_of(columns.cause),
+        "n": n,
+        "coverage": int(columns.n[columns.ok].sum()) / n,
+        "causes": causes_of(columns.cause, columns.n),
     }
     if (columns.b != ABSENT).any():
         found |= {
-            "ties": int((columns.hard == 0.5).sum()),
-            "inconsistent": int((~columns.consistent).sum()),
+            "ties": int(columns.n[columns.hard == 0.5].sum()),
+            "inconsistent": int(columns.n[~columns.consistent].sum()),
             "own_pairs": own_pairs,
         }
     return found
@@ -243,8 +150,9 @@ def totals(columns: Columns, *, own_pairs: int) -> dict[str, Any]:
 
 def baseline_row(name: str, opponents: Iterable[Entries]) -> dict[str, Any]:
     """The baseline against itself: a draw on every prompt it served on."""
-    question = np.concatenate([entries.question for entries in opponents])
-    length = np.concatenate([entries.opponent_length for entries in opponents])
+    sides = list(opponents)
+    question = np.concatenate([entries.question for entries in sides])
+    length = np.concatenate([entries.opponent_length / entries.n for entries in sides])
     _, first = np.unique(question, return_index=True)
     row: dict[str, Any] = {
         "model": name,
@@ -261,7 +169,7 @@ def baseline_row(name: str, opponents: Iterable[Entries]) -> dict[str, Any]:
         "low": 0.5,
         "high": 0.5,
     }
-    if (length != ABSENT).all():
+    if not np.isnan(length).any():
         row["avg_length"] = int(length[first].mean())
     return row
 
@@ -291,26 +199,51 @@ def differences(
     return made
 
 
-def _paired_difference(first: Entries, second: Entries, level: float) -> dict[str, float] | None:
-    """The difference of two means with the error that shared prompts leave.
+def _paired_difference(first: Entries, second: Entries, level: float) -> dict[str, Any] | None:
+    """The difference of two means with the error that shared prompts leave, and what it would take
+    to tell it from 0.
 
     Each prompt adds its residuals to the one mean less those to the other, so what a prompt does to
     both cancels. None where there are fewer than two prompts.
     """
-    parts = [
-        (e.value[ok], e.question[ok]) for e in (first, second) if (ok := ~np.isnan(e.value)).any()
-    ]
-    if len(parts) < 2:
+    sides = [entries.by_question() for entries in (first, second)]
+    if not all(questions.size for questions, _, _ in sides):
         return None
-    size = 1 + max(int(question.max()) for _, question in parts)
-    pulls = [np.bincount(q, v - v.mean(), size) / v.size for v, q in parts]
-    clusters = int(np.unique(np.concatenate([q for _, q in parts])).size)
+    means = [float(sums.sum() / sizes.sum()) for _, sums, sizes in sides]
+    pulls = [
+        (sums - mean * sizes) / sizes.sum()
+        for (_, sums, sizes), mean in zip(sides, means, strict=True)
+    ]
+    asked = np.concatenate([questions for questions, _, _ in sides])
+    prompts, where = np.unique(asked, return_inverse=True)
+    clusters = prompts.size
     if clusters < 2:
         return None
-    se = float(np.sqrt(clusters / (clusters - 1) * np.sum((pulls[0] - pulls[1]) ** 2)))
-    difference = float(parts[0][0].mean() - parts[1][0].mean())
+    residuals = np.bincount(where, np.concatenate([pulls[0], -pulls[1]]), clusters)
+    se = float(np.sqrt(clusters / (clusters - 1) * np.sum(residuals**2)))
+    difference = means[0] - means[1]
     half = t_quantile(level, clusters) * se
-    return {"difference": difference, "se": se, "low": difference - half, "high": difference + half}
+    low, high = difference - half, difference + half
+    return {
+        "difference": difference,
+        "se": se,
+        "low": low,
+        "high": high,
+        "prompts": clusters,
+        "more_prompts": _more_prompts(difference, se, clusters, (low, high), level),
+    }
+
+
+def _more_prompts(
+    difference: float, se: float, prompts: int, interval: tuple[float, float], level: float
+) -> int | None:
+    """Prompts still to ask so that the interval leaves out 0 four times of five, were the
+    difference as observed; 0 where it does now, None where there is no difference to find.
+    """
+    if not interval[0] <= 0 <= interval[1]:
+        return 0
+    needed = sample_size(difference, se * math.sqrt(prompts), level=level)
+    return None if needed is None else max(0, needed - prompts)
 
 
 def common_opponent(columns: Columns) -> str:

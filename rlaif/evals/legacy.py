@@ -21,16 +21,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Literal, Protocol, TypeVar, get_args
+from typing import Protocol, TypeVar
 
 from rlaif.errors import VerdictError
-from rlaif.judge.parsing import last_mark, parse_winner
+from rlaif.judge.parsing import Label, as_label, last_mark, parse_label, parse_winner
 from rlaif.types import Completion, Winner
 
 T_co = TypeVar("T_co", covariant=True)
-
-Label = Literal["A>>B", "A>B", "A=B", "B>A", "B>>A"]
-"""The five verdicts of Arena-Hard, about the responses in the order shown."""
 
 FAILED = "$ERROR$"
 """What FastChat writes in place of a reply that the provider never gave."""
@@ -40,7 +37,6 @@ TIE_DELTA = 0.1
 
 _RATING = re.compile(r"\[\[\s*(-?\d+(?:\.\d+)?)\s*\]\]")
 _RATING_LEGACY = (re.compile(r"\[\[(\d+\.?\d*)\]\]"), re.compile(r"\[(\d+\.?\d*)\]"))
-_LABEL = re.compile(r"\[\[\s*(A\s*(?:>>?|=)\s*B|B\s*>>?\s*A)\s*\]\]", re.IGNORECASE)
 _LABEL_LEGACY = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))
 _BETTER = re.compile(r"\bOutput \((a|b)\) is better\b", re.IGNORECASE)
 _BETTER_LEGACY: tuple[tuple[str, Winner], ...] = (
@@ -79,8 +75,7 @@ def read_rating(reply: Completion) -> float:
 
 def read_label(reply: Completion) -> Label:
     """The last [[label]] of Arena-Hard's five."""
-    found = last_mark(reply, _LABEL)[1]
-    return _as_label("".join(found.upper().split()), reply)
+    return parse_label(reply)
 
 
 def read_better(reply: Completion) -> Winner:
@@ -117,7 +112,7 @@ def legacy_last_label(reply: Completion) -> Label:
     """Arena-Hard v2's rule: the last label in capitals; in single brackets where none is in two."""
     for pattern in _LABEL_LEGACY:
         if found := pattern.findall(reply.text.upper()):
-            return _as_label(found[-1], reply)
+            return as_label(found[-1], reply)
     raise _unreadable(reply, "no label in the reply")
 
 
@@ -126,7 +121,7 @@ def legacy_only_label(reply: Completion) -> Label:
     found = set(_LABEL_LEGACY[0].findall(reply.text))
     if len(found) != 1:
         raise _unreadable(reply, f"{len(found)} different labels in the reply")
-    return _as_label(found.pop(), reply)
+    return as_label(found.pop(), reply)
 
 
 def legacy_better(reply: Completion) -> Winner:
@@ -168,17 +163,6 @@ def nearer_preference(share: float, preference: float) -> float:
     second's; of 1 + x and 2 - x the one nearer to the recorded `preference` is meant.
     """
     return min((1 + share, 2 - share), key=lambda value: abs(value - preference))
-
-
-def _as_label(text: str, reply: Completion) -> Label:
-    mirrored = text.translate(str.maketrans("AB<>", "BA><")) if "<" in text else text
-    for label in get_args(Label):
-        if mirrored == label:
-            known: Label = label
-            return known
-    if text == "B=A":
-        return "A=B"
-    raise _unreadable(reply, f"{text[:20]!r} is no label")
 
 
 def _first_in(reply: Completion, marks: tuple[tuple[str, Winner], ...]) -> Winner:

@@ -22,12 +22,12 @@ from rlaif.stats.length_control import (
     LengthControlled,
     LengthWeights,
     head_to_head,
-    joint_win_rates,
     length_only_win_rate,
     length_ratio_win_rate,
     refit_win_rate,
     weighted_win_rate,
 )
+from rlaif.stats.length_joint import joint_win_rates
 
 Mode = Literal["weights", "refit", "ratio"]
 WEIGHT_COLUMNS = (

@@ -267,7 +267,7 @@ class RubricJudge:
         if match.failure is not None:
             return []
         if self._kind == "single":
-            return [self._score[match.turn > 1].request(match.item, match.candidates[0])]
+            return self._score[match.turn > 1].requests(match.item, match.candidates[0])
         return self._pair[match.turn > 1].requests(Comparison(match.item, *match.candidates))
 
     async def judge(self, match: Match) -> Verdict:

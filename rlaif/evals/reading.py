@@ -49,12 +49,11 @@ def read_runs(
             occurs twice. Names the file, the line and the field.
         DataError: there is no verdict at all.
     """
-    keys, lines, starts = array("q"), array("Q"), [0]
+    keys = array("q")
     judges: dict[str, Place] = {}
     for path in paths:
         for line, verdict in numbered_verdicts(path):
             keys.append(hash(verdict.id))
-            lines.append(line)
             if len(keys) % _TELL_EVERY == 0:
                 told(_TELL_EVERY)
             if verdict.judge.model not in judges:
@@ -64,10 +63,9 @@ def read_runs(
             except SpecError as error:
                 where = _verdicts_file(path)
                 raise SpecError(error.message, path=where, line=line, field=error.field) from None
-        starts.append(len(keys))
     if not keys:
         raise DataError(f"no verdicts in {', '.join(map(str, paths))}")
-    _refuse_duplicates(np.frombuffer(keys, dtype=np.int64), lines, starts, paths)
+    _refuse_duplicates(column(keys), paths)
     return judges
 
 
@@ -126,21 +124,26 @@ def _adapter() -> Any:
     return TypeAdapter(Verdict)
 
 
-def _refuse_duplicates(
-    keys: NDArray[np.int64], lines: Sequence[int], starts: Sequence[int], paths: Sequence[Path]
-) -> None:
-    """Raise `SpecError` at the second of two verdicts that share an id."""
-    order = np.argsort(keys, kind="stable")
-    again = order[1:][keys[order[1:]] == keys[order[:-1]]]
-    if not again.size:
+def _refuse_duplicates(keys: NDArray[np.int64], paths: Sequence[Path]) -> None:
+    """Raise `SpecError` at the second of two verdicts that share an id; `keys` is sorted in place.
+
+    Eight bytes a verdict tell whether any two do; where they lie is then read again.
+    """
+    keys.sort()
+    if not (keys[1:] == keys[:-1]).any():
         return
-    second = int(again.min())
-    first = int(np.flatnonzero(keys == keys[second])[0])
-    files = np.searchsorted(starts, [first, second], side="right") - 1
-    before, here = (_verdicts_file(paths[number]) for number in files)
-    raise SpecError(
-        f"the same verdict is at {before}:{lines[first]}", path=here, line=lines[second], field="id"
-    )
+    seen: dict[str, Place] = {}
+    for path in paths:
+        for line, verdict in numbered_verdicts(path):
+            here = (_verdicts_file(path), line)
+            before = seen.setdefault(verdict.id, here)
+            if before is not here:
+                raise SpecError(
+                    f"the same verdict is at {before[0]}:{before[1]}",
+                    path=here[0],
+                    line=line,
+                    field="id",
+                )
 
 
 class Names:

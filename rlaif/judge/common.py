@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rlaif.backends.base import Backend
@@ -21,6 +22,9 @@ from rlaif.types import (
     Verdict,
     as_dict,
 )
+
+RubricSource = Rubric | Callable[[Item], Rubric]
+"""A rubric, or what names the rubric of each item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ async def ask(backend: Backend, request: Request, shown: str | None = None) -> A
     return Asked(call, completion=done)
 
 
+def rubric_for(source: RubricSource, item: Item) -> Rubric:
+    """The rubric that judges `item`."""
+    return source if isinstance(source, Rubric) else source(item)
+
+
 def rubric_ref(rubric: Rubric) -> RubricRef:
     """Which rubric, to the letter."""
     return RubricRef(rubric.name, rubric.version, rubric.digest)
@@ -93,6 +102,7 @@ def no_verdict(
     cause: Cause,
     calls: tuple[Call, ...] = (),
     reason: str | None = None,
+    flags: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Verdict:
     """A verdict that holds no number, and why."""
     return Verdict(
@@ -105,4 +115,5 @@ def no_verdict(
         cause=cause,
         rationale=reason,
         calls=calls,
+        flags=flags,
     )

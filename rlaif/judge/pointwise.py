@@ -1,16 +1,33 @@
-"""One response graded by a rubric: all criteria in one call, weighted into one score."""
+"""One response graded by a rubric: each criterion on its scale, weighted into one score.
+
+judge = PointwiseJudge(backend, load_rubric("helpfulness"), method="expectation")
+verdict = await judge.score(item, candidate)
+verdict.score.value             # mean of P(level) over the scale's levels
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from rlaif.backends.base import Backend
-from rlaif.errors import VerdictError
-from rlaif.judge.common import ask, no_verdict, rubric_ref, verdict_id
-from rlaif.judge.parsing import parse_score, rationale
-from rlaif.judge.rendering import render_score
+from rlaif.errors import ConfigError, VerdictError
+from rlaif.judge.common import RubricSource, rubric_for, rubric_ref
+from rlaif.judge.hearing import REFERENCE_STAND_IN, enough, hear_reference, own_reference
+from rlaif.judge.markers import Markers
+from rlaif.judge.record import Record
+from rlaif.judge.scales import Aggregate, CriterionScore, aggregate_grades, combined_score
+from rlaif.judge.score_form import CriteriaCalls, Graded, ScoreForm, ScoreMethod, parts_of
+from rlaif.judge.screening import OnInjection, Screen
+from rlaif.judge.settings import MAX_CHARS, ReferenceFrom, Settings, TooLong, check_draws
 from rlaif.specs.rubric import Rubric
-from rlaif.types import Candidate, Completion, Item, JudgeRef, Request, Sampling, Score, Verdict
+from rlaif.types import Candidate, Item, JudgeRef, Request, Sampling, Verdict
+
+_TOP_LOGPROBS = {"verdict": 10, "expectation": 20}
+FALLBACK_DRAWS = 10
+"""Draws that stand in for probabilities where a backend gives none."""
+_MOST_RUBRICS = 1024
 
 
 class PointwiseJudge:
@@ -18,85 +35,175 @@ class PointwiseJudge:
 
     Args:
         backend: The model that judges.
-        rubric: What it judges by.
+        rubric: What it judges by, or what names the rubric of each item.
         sampling: How it draws its replies; greedy by default.
-        top_logprobs: How many token probabilities to ask for, for expected grades; 0 for none.
+        top_logprobs: How many token probabilities to ask for, for expected grades; 0 for none. By
+            default 10, and 20 where the level is all that is read.
+        method: `verdict` asks for grade marks, with reasons where the rubric wants them.
+            `expectation` asks for the level alone, one call a criterion, and takes the mean over
+            the probabilities of all levels: one prefill, no decoding. Where the backend gives no
+            probabilities, it is the mean of `draws` replies.
+        draws: Replies per call; the grade is their mean. More than half must be readable. By
+            default 1, and 10 for an expectation without probabilities, drawn at temperature 1 where
+            `sampling` is greedy.
+        criteria_calls: All criteria in `one` call, or one call for `each`, in which the judge sees
+            that criterion alone.
+        aggregate: The mean of a distribution over levels, or its `mode`.
+        reference: `judge` lets the judge answer the prompt itself, before it sees the response,
+            where the item brings no reference: one call a prompt, kept in the reply store.
+        reask: Whether a judge whose reply cannot be read is told so, once.
+        structured: Ask for a JSON object, held to a schema where the backend can.
+        max_chars, too_long: A longer response is refused (no verdict, `truncated`) before any call,
+            or cut in the middle where the judge sees it.
+        markers: Where the codes in the tags around judged text come from. Give one with a key where
+            responses may come from somebody who wants to win.
+        on_injection: Whether an attempt on the judge is a flag beside the verdict, or leaves none.
+        constant: Fingerprints of responses that recur over prompts, from
+            `rlaif.judge.detect.constant_responses`.
+
+    Raises:
+        ConfigError: options contradict each other.
     """
 
     def __init__(
         self,
         backend: Backend,
-        rubric: Rubric,
+        rubric: RubricSource,
         *,
         sampling: Sampling | None = None,
-        top_logprobs: int = 10,
+        top_logprobs: int | None = None,
+        method: ScoreMethod = "verdict",
+        draws: int | None = None,
+        criteria_calls: CriteriaCalls | None = None,
+        aggregate: Aggregate = "mean",
+        reference: ReferenceFrom = "given",
+        reask: bool = True,
+        structured: bool = False,
+        max_chars: int = MAX_CHARS,
+        too_long: TooLong = "refuse",
+        markers: Markers | None = None,
+        on_injection: OnInjection = "flag",
+        constant: Collection[int] = (),
     ) -> None:
+        if method == "expectation" and criteria_calls == "one":
+            raise ConfigError("an expectation reads one level a call: ask each criterion by itself")
+        if method == "expectation" and structured:
+            raise ConfigError("a level alone is no JSON object: choose one")
+        if draws is not None:
+            check_draws(draws)
         self._backend = backend
         self._rubric = rubric
-        self._sampling = sampling or Sampling()
-        self._top_logprobs = top_logprobs
-        self.ref = JudgeRef(backend.model, "verdict", self._sampling, rubric_ref(rubric))
-
-    def request(self, item: Item, candidate: Candidate) -> Request:
-        """What grading would ask."""
-        return Request(
-            render_score(self._rubric, item, candidate),
-            sampling=self._sampling,
-            top_logprobs=self._top_logprobs,
+        self._settings = Settings(
+            sampling=sampling or Sampling(),
+            top_logprobs=_TOP_LOGPROBS[method] if top_logprobs is None else top_logprobs,
+            draws=(draws or 1) if method == "verdict" else 1,
+            reask=reask,
+            structured=structured,
+            reference=reference,
+            max_chars=max_chars,
+            too_long=too_long,
         )
+        self._screen = Screen(self._settings, on_injection, constant)
+        self._each = method == "expectation" or criteria_calls == "each"
+        self._form = ScoreForm(
+            method, self._settings, draws or FALLBACK_DRAWS, markers or Markers()
+        )
+        self._parts: dict[str, tuple[Rubric, ...]] = {}
+        self._aggregate: Aggregate = aggregate
+        fixed = rubric if isinstance(rubric, Rubric) else None
+        if fixed is not None:
+            self._settings.check_rubric(fixed)
+        ref = rubric_ref(fixed) if fixed is not None else None
+        self.ref = JudgeRef(backend.model, self._name(), self._settings.sampling, ref)
+
+    def _name(self) -> str:
+        form = self._form
+        words: list[str] = [form.method]
+        if form.method == "verdict":
+            words += ["one criterion a call"] if self._each else []
+        elif form.fallback_draws != FALLBACK_DRAWS:
+            words.append(f"or {form.fallback_draws} draws")
+        mode = ["mode"] if self._aggregate == "mode" else []
+        return ", ".join([*words, *mode, *self._settings.named(), *self._screen.named()])
+
+    def _parts_of(self, rubric: Rubric) -> tuple[Rubric, ...]:
+        """The rubrics to ask about, made once: a rubric's digest costs more than a judgment."""
+        if (known := self._parts.get(rubric.digest)) is None:
+            if len(self._parts) >= _MOST_RUBRICS:
+                self._parts.clear()
+            known = self._parts[rubric.digest] = parts_of(rubric, self._each)
+        return known
+
+    def requests(self, item: Item, candidate: Candidate) -> list[Request]:
+        """What grading would ask where every reply can be read, and has probabilities.
+
+        None where the judge is not asked. A reference that the judge has yet to write is stood in
+        for.
+        """
+        rubric, first = rubric_for(self._rubric, item), []
+        flags = self._screen.flags(rubric, item, (candidate,))
+        if self._screen.objection(item, (candidate,), flags):
+            return []
+        if self._settings.writes_reference(item):
+            first = [own_reference(item, self._settings.sampling)]
+            item = replace(item, reference=REFERENCE_STAND_IN)
+        candidate = self._settings.fitted(candidate)
+        parts = self._parts_of(rubric)
+        asks = [self._form.requests(p, item, candidate, parts=len(parts)) for p in parts]
+        return [*first, *(request for ask in asks for request in ask)]
 
     async def score(self, item: Item, candidate: Candidate) -> Verdict:
-        """The grade of `candidate`.
+        """The grade of `candidate`. An empty response is graded like any other, and flagged.
 
         Raises:
             DataError: the rubric needs a reference and the item has none.
+            ConfigError: the judge writes references and the item's rubric shows none.
             BackendError: a fatal failure of the provider.
         """
-        asked = await ask(self._backend, self.request(item, candidate))
-        candidates, calls = (candidate,), (asked.call,)
+        rubric, judge = rubric_for(self._rubric, item), self.ref
+        if judge.rubric is None:
+            self._settings.check_rubric(rubric)
+            judge = replace(judge, rubric=rubric_ref(rubric))
+        flags = self._screen.flags(rubric, item, (candidate,))
+        record = Record("score", item, (candidate,), judge, flags)
+        if (why := self._screen.objection(item, (candidate,), flags)) is not None:
+            return record.nothing(why)
         try:
-            reply = asked.reply()
-            score = self._score(reply)
+            if self._settings.writes_reference(item):
+                written = await hear_reference(self._backend, item, self._settings.sampling)
+                record = record.after(written.calls)
+                item = replace(item, reference=written.read())
         except VerdictError as error:
-            return no_verdict("score", item, candidates, self.ref, error.cause, calls, str(error))
-        return Verdict(
-            id=verdict_id("score", item, candidates, self.ref),
-            kind="score",
-            item=item,
-            candidates=candidates,
-            judge=self.ref,
-            status="ok",
-            score=score,
-            rationale=rationale(reply),
-            calls=calls,
-        )
+            return record.nothing(error)
+        return await self._graded(record, rubric, item, self._settings.fitted(candidate))
 
-    def _score(self, reply: Completion) -> Score:
-        criteria = self._rubric.criteria
-        found = parse_score(reply, criteria)
-        details: dict[str, dict[str, Any]] = {}
-        for criterion in criteria:
-            value, spread = found[criterion.name]
-            details[criterion.name] = {
-                "value": value,
-                "min": criterion.scale.min,
-                "max": criterion.scale.max,
-                "weight": criterion.weight,
-                **({"distribution": spread} if spread else {}),
-            }
-        if len(criteria) == 1:
-            scale = criteria[0].scale
-            value, spread = found[criteria[0].name]
-            return Score(value, scale.min, scale.max, distribution=spread, criteria=details)
-        scales = {(c.scale.min, c.scale.max) for c in criteria}
-        if len(scales) == 1:
-            low, high = scales.pop()
-            return Score(
-                sum(c.weight * found[c.name][0] for c in criteria), low, high, None, details
+    async def _graded(
+        self, record: Record, rubric: Rubric, item: Item, candidate: Candidate
+    ) -> Verdict:
+        parts = self._parts_of(rubric)
+        graded = await asyncio.gather(
+            *(
+                self._form.grade(self._backend, part, item, candidate, parts=len(parts))
+                for part in parts
             )
-        # criteria on different scales meet on [0, 1]
-        value = sum(
-            c.weight * (found[c.name][0] - c.scale.min) / (c.scale.max - c.scale.min)
-            for c in criteria
         )
-        return Score(value, 0.0, 1.0, None, details)
+        record = record.after(call for one in graded for call in one.calls)
+        found: dict[str, CriterionScore] = {}
+        try:
+            for part, one in zip(parts, graded, strict=True):
+                read = enough(one.heard)
+                for criterion in part.criteria:
+                    draws = [grades[criterion.name] for grades in read]
+                    found[criterion.name] = aggregate_grades(draws, self._aggregate)
+        except VerdictError as error:
+            return record.nothing(error)
+        reasons = _reasons(parts, graded) if self._form.method == "verdict" else None
+        return record.verdict(score=combined_score(rubric.criteria, found), rationale=reasons)
+
+
+def _reasons(parts: Sequence[Rubric], graded: Sequence[Graded]) -> str | None:
+    """The reasons of the first draw: of several calls each under its criterion."""
+    said = [(p.criteria[0].name, g.heard[0].rationale) for p, g in zip(parts, graded, strict=True)]
+    if len(said) == 1:
+        return said[0][1]
+    return "\n\n".join(f"{name}: {text}" for name, text in said if text) or None

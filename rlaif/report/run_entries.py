@@ -8,14 +8,65 @@ from rlaif.evals.audit_trials import trial_of
 from rlaif.evals.reading import model_of
 from rlaif.report.browser import Entry, Reading, Reply
 from rlaif.report.run_figures import category_of
-from rlaif.types import Call, Messages, OrderVerdict, Shown, Verdict
+from rlaif.types import Call, Candidate, Messages, OrderVerdict, Shown, Verdict
 
 _FIRST: dict[Shown, str] = {"AB": "A", "BA": "B"}
 
 
 def entry_of(verdict: Verdict) -> Entry:
     """One verdict as a reader sees it."""
+    if verdict.kind == "ranking":
+        return _ranked(verdict)
     return _scored(verdict) if verdict.kind == "score" else _compared(verdict)
+
+
+def _ranked(verdict: Verdict) -> Entry:
+    ranking = verdict.ranking
+    by_id = {candidate.id: candidate for candidate in verdict.candidates}
+    names = {name: _name_among(by_id[name], verdict) for name in by_id}
+    order = [name for name in ranking.order if name in by_id] if ranking else list(by_id)
+    sides = [
+        (
+            f"{place} · {names[name]}" if ranking else names[name],
+            _said(by_id[name].response, by_id[name].text),
+        )
+        for place, name in enumerate(order, 1)
+    ]
+    strengths = ranking.strengths if ranking else {}
+    told = ", ".join(f"{names[n]} {strengths[n]:.2f}" for n in order if n in strengths)
+    read = (
+        f"Read as **{' > '.join(names[name] for name in order)}**."
+        if ranking
+        else _no_reading(verdict)
+    )
+    facts = (
+        [("comparisons", str(ranking.comparisons)), ("strengths, nats", told)] if ranking else []
+    )
+    return Entry(
+        reading="decided" if ranking else "failed",
+        badge=f"{names[order[0]]} first" if ranking and order else _cause(verdict),
+        color="plain" if ranking else "fail",
+        title=f"{len(by_id)} responses ranked" if ranking else f"{len(by_id)} responses",
+        figure="",
+        prompt=conversation(verdict.item.prompt),
+        sides=sides,
+        replies=[
+            Reply(f"Reply, {call.shown} shown" if call.shown else "Reply", call.reply, "")
+            if len(verdict.calls) > 1
+            else Reply("Reply", call.reply, read)
+            for call in verdict.calls
+        ],
+        facts=[*_facts(verdict), *facts],
+        category=category_of(verdict),
+        models=list(dict.fromkeys(model_of(c) for c in verdict.candidates)),
+    )
+
+
+def _name_among(candidate: Candidate, verdict: Verdict) -> str:
+    """A candidate's model, or its id where two are by one model."""
+    models = [model_of(other) for other in verdict.candidates]
+    name = model_of(candidate)
+    return name if models.count(name) == 1 else candidate.id
 
 
 def _compared(verdict: Verdict) -> Entry:

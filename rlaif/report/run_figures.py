@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Generic, TypeVar
 
 from rlaif.evals.audit_checks import difference_interval, first_share, flipped
@@ -14,7 +15,7 @@ from rlaif.evals.audit_families import outcome_of_a
 from rlaif.evals.audit_trials import trial_of
 from rlaif.evals.reading import model_of, question_of
 from rlaif.runner import Tally
-from rlaif.types import Candidate, Kind, Verdict
+from rlaif.types import Candidate, Kind, Ranking, Verdict
 
 T = TypeVar("T")
 
@@ -153,6 +154,8 @@ class RunFigures:
             self._add_comparison(verdict, category, prompt)
         elif verdict.score is not None:
             self._add_score(verdict, category)
+        elif verdict.ranking is not None:
+            self._add_ranking(verdict, verdict.ranking, category)
         self.is_audit = self.is_audit or trial_of(verdict.item) is not None
         self._offer(verdict)
 
@@ -179,11 +182,7 @@ class RunFigures:
         if first and second and first != second:
             by_orders = outcome_of_a(verdict)
             self.longer.add(by_orders if first > second else 1 - by_orders, prompt)
-        names = model_of(a), model_of(b)
-        for (one, other), won in ((names, outcome), (names[::-1], 1 - outcome)):
-            if names[0] != names[1]:
-                self.matrix.setdefault((one, other), Mean()).add(won)
-                self.by_category.setdefault((category, one), Mean()).add(won)
+        self._add_outcome(model_of(a), model_of(b), outcome, category)
 
     def _add_score(self, verdict: Verdict, category: str) -> None:
         assert verdict.score is not None
@@ -194,6 +193,22 @@ class RunFigures:
         self.scale = (min(low, score.min, score.value), max(high, score.max, score.value))
         name = model_of(verdict.candidates[0])
         self.by_category.setdefault((category, name), Mean()).add(score.value)
+
+    def _add_ranking(self, verdict: Verdict, ranking: Ranking, category: str) -> None:
+        """Count a ranking as the comparisons it implies."""
+        place = {name: n for n, name in enumerate(ranking.order)}
+        for first, second in combinations(verdict.candidates, 2):
+            if first.id not in place or second.id not in place:
+                continue
+            won = float(place[first.id] < place[second.id])
+            self._add_outcome(model_of(first), model_of(second), won, category)
+
+    def _add_outcome(self, first: str, second: str, won: float, category: str) -> None:
+        """Count P(first preferred) for both models, unless they are one."""
+        for one, other, value in ((first, second, won), (second, first, 1 - won)):
+            if first != second:
+                self.matrix.setdefault((one, other), Mean()).add(value)
+                self.by_category.setdefault((category, one), Mean()).add(value)
 
     def _offer(self, verdict: Verdict) -> None:
         if verdict.status == "no_verdict":

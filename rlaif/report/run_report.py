@@ -1,4 +1,4 @@
-"""A report on a run of scores or comparisons: figures, tables and single verdicts on one page."""
+"""A report on a run: figures, tables and single verdicts on one page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_page(path: Path, *, judge: str | None = None, sample: int = SAMPLE, seed
 
     Raises:
         SpecError: no such file, or a line that is no verdict.
-        DataError: the run has no verdicts, none by `judge`, or rankings, which have no report.
+        DataError: the run has no verdicts, none by `judge`, or verdicts of several kinds.
     """
     figures, board = RunFigures(sample=sample, seed=seed), LeaderboardTable()
 
@@ -46,9 +46,9 @@ def run_page(path: Path, *, judge: str | None = None, sample: int = SAMPLE, seed
     read_runs([path], add)
     if not figures.kinds:
         raise DataError(f"no verdict of {path} is by {judge!r}")
-    if len(figures.kinds) > 1 or "ranking" in figures.kinds:
+    if len(figures.kinds) > 1:
         kinds = " and ".join(sorted(figures.kinds))
-        raise DataError(f"{path} holds {kinds} verdicts: a report shows scores or comparisons")
+        raise DataError(f"{path} holds {kinds} verdicts: a report shows one kind")
     return Page(
         _title(path),
         _subtitle(figures),
@@ -74,7 +74,7 @@ def _title(path: Path) -> str:
 
 
 def _subtitle(figures: RunFigures) -> str:
-    kind = "Scores" if "score" in figures.kinds else "Comparisons"
+    kind = {"score": "Scores", "comparison": "Comparisons"}.get(min(figures.kinds), "Rankings")
     judges = [name for name, _ in figures.judges.most_common()]
     by = f"`{judges[0]}`" if len(judges) == 1 else f"{len(judges)} judges"
     rubric = ", ".join(f"rubric `{name}`" for name in list(figures.rubrics)[:2])

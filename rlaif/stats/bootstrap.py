@@ -10,9 +10,10 @@
 
 Why it is fast. A fit sees the comparisons only through how often each pair met and how often each
 model won, and both are sums over prompts. So the comparisons are counted once, by prompt; a block
-of rounds is then one product of that (sparse) table with the drawn weights, and each refit starts
-at the full fit and walks with its curvature, which a resample hardly changes. The work of a round
-does not grow with the number of comparisons, and neither does the memory.
+of rounds is then one product of these tables with the drawn weights, and each refit starts at the
+full fit and walks with its curvature, which a resample hardly changes. Its first step needs the
+slopes at the full fit, which are sums over prompts too. The work of a round does not grow with the
+number of comparisons, and neither does the memory.
 """
 
 from __future__ import annotations
@@ -26,18 +27,17 @@ from numpy.typing import ArrayLike, NDArray
 from rlaif.errors import DataError
 from rlaif.stats.bradley_terry import (
     Comparisons,
-    Prompts,
     check_comparisons,
-    number_prompts,
     strengths_of_table,
 )
-from rlaif.stats.clusters import upper_tail_point
+from rlaif.stats.clusters import Prompts, cluster_numbers, upper_tail_point
+from rlaif.stats.numeric import sigmoid
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-_STEP = 1e-7
-"""A refit stops after a step this small, nats; what is left is smaller still."""
+_LEFT = 1e-7
+"""A refit stops where what is left is smaller, nats, as far as its last two steps tell."""
 _CHORD_STEPS = 12
 """Steps with the full fit's curvature before the round's own is computed."""
 _NEWTON_STEPS = 40
@@ -45,7 +45,7 @@ _BLOCK = 64
 """Rounds in one sparse product."""
 _TABLE = 8_000_000
 """Numbers in the largest table held at once (64 MB)."""
-_IN_CACHE = 50_000
+_IN_CACHE = 80_000
 """Numbers in the tables of the rounds that are refitted side by side."""
 _FARTHEST = 15.0
 """A refit this far from the full fit, in nats, is on its way to infinity: some group of models won
@@ -113,7 +113,7 @@ def bootstrap_bradley_terry(
 ) -> StrengthBootstrap:
     """Strengths refitted to `rounds` resamples that draw whole prompts with replacement.
 
-    Ties are half wins and outcomes may be soft. Each refit is carried to a step under 1e-7 nats.
+    Ties are half wins and outcomes may be soft. Each refit is carried to within 1e-7 nats.
     With few prompts (under about 30) percentiles are too narrow: use the clustered sandwich of
     `fit_bradley_terry`, whose interval corrects for that.
 
@@ -139,7 +139,7 @@ def bootstrap_bradley_terry(
     if rounds < 2:
         raise DataError(f"rounds is {rounds}, not two or more")
     data = check_comparisons(i, j, y, n_models, weights)
-    numbers = number_prompts(clusters, data.y.size)
+    numbers = cluster_numbers(clusters, data.y.size)
     n_clusters = int(numbers.max()) + 1
     if n_clusters < 2:
         raise DataError("one cluster has no spread between clusters")
@@ -148,18 +148,25 @@ def bootstrap_bradley_terry(
     refit = _Refit(full, inverse, ridge)
     kinds = _kinds(data, n_models) if clusters is None else np.arange(n_clusters)
     row_kinds, n_kinds = kinds[numbers], int(kinds.max()) + 1
-    table, cells = _count_table(data, row_kinds, n_kinds, n_models)
-    table.data /= np.bincount(kinds)[table.indices]  # of one prompt of the kind
+    # One prompt of a kind adds its share of what all of the kind do.
+    data = data._replace(weights=data.weights / np.bincount(kinds)[row_kinds])
+    met, cells = _met_table(data, row_kinds, n_kinds, n_models)
+    won = _model_table(data, row_kinds, n_kinds, n_models, (data.y, 1 - data.y))
+    gap = data.y - sigmoid(full[data.i] - full[data.j])
+    slope = _model_table(data, row_kinds, n_kinds, n_models, (gap, -gap))
     rng = np.random.default_rng(seed)
-    block = max(1, min(_BLOCK, _TABLE // max(table.shape)))
+    block = max(1, min(_BLOCK, _TABLE // max(met.shape)))
     side_by_side = max(1, _IN_CACHE // n_models**2)
     for start in range(0, rounds, block):
         count = min(block, rounds - start)
-        counts = np.ascontiguousarray((table @ _drawn(rng, kinds, count)).T)
+        drawn = _drawn(rng, kinds, count)
+        met_in, won_in, slope_in = ((table @ drawn).T for table in (met, won, slope))
+        met_in = np.ascontiguousarray(met_in)
         for first in range(0, count, side_by_side):
-            part = counts[first : first + side_by_side]
-            met, won = part[:, :-n_models][:, cells], part[:, -n_models:]
-            draws[start + first : start + first + len(part)] = refit(met, won)
+            part = slice(first, first + side_by_side)
+            draws[start : start + count][part] = refit(
+                met_in[part].take(cells, axis=1), won_in[part], slope_in[part]
+            )
     kept = draws[np.isfinite(draws).all(axis=1)]
     left_out = rounds - len(kept)
     if left_out > _MOST_LEFT_OUT * rounds:
@@ -219,35 +226,48 @@ def _wins(data: Comparisons, n_models: int) -> Floats:
     return np.asarray((forth + back).reshape(n_models, n_models), dtype=np.float64)
 
 
-def _count_table(
+def _met_table(
     data: Comparisons, numbers: Ints, n_clusters: int, n_models: int
 ) -> tuple[Any, Ints]:
-    """What each prompt adds to the sufficient statistics, and where pairs lie in it.
+    """How often each pair of models met on each prompt, and where pairs lie in it.
 
     Returns:
-        A sparse table, shape (pairs + 1 + n_models, n_clusters): how often each pair met, a row
-        of zeros, how often each model won; and, shape (n_models, n_models), the row of each pair
-        (the row of zeros for pairs that never met).
+        A sparse table, shape (pairs + 1, n_clusters), its last row zeros; and, shape (n_models,
+        n_models), the row of each pair (the row of zeros for pairs that never met).
     """
     from scipy.sparse import csr_matrix
 
-    low, high = np.minimum(data.i, data.j), np.maximum(data.i, data.j)
-    cell = low * n_models + high
-    met = np.zeros(n_models * n_models, dtype=bool)
-    met[cell] = True
-    pairs = np.flatnonzero(met)
-    row_of = np.empty(met.size, dtype=np.intp)
+    cell = np.minimum(data.i, data.j) * n_models + np.maximum(data.i, data.j)
+    pairs = np.flatnonzero(np.bincount(cell, minlength=n_models * n_models))
+    row_of = np.full(n_models * n_models, pairs.size)
     row_of[pairs] = np.arange(pairs.size)
-    first_model = pairs.size + 1
-    w = data.weights
-    rows = np.concatenate([row_of[cell], first_model + data.i, first_model + data.j])
-    values = np.concatenate([w, w * data.y, w * (1 - data.y)])
-    shape = (first_model + n_models, n_clusters)
-    table = csr_matrix((values, (rows, np.tile(numbers, 3))), shape=shape)
-    where = np.full(met.size, pairs.size)
-    where[pairs] = np.arange(pairs.size)
-    square = where.reshape(n_models, n_models)
+    shape = (pairs.size + 1, n_clusters)
+    table = csr_matrix((data.weights, (row_of[cell], numbers)), shape=shape)
+    square = row_of.reshape(n_models, n_models)
     return table, np.minimum(square, square.T)
+
+
+def _model_table(
+    data: Comparisons,
+    numbers: Ints,
+    n_clusters: int,
+    n_models: int,
+    values: tuple[Floats, Floats],
+) -> Any:
+    """Weighted sums of what comparisons are worth to their two models, by model and prompt.
+
+    Shape (n_models, n_clusters), sparse where that is large.
+    """
+    from scipy.sparse import csr_matrix
+
+    first, second = (data.weights * value for value in values)
+    if (size := n_models * n_clusters) <= _TABLE:
+        flat = np.bincount(data.i * n_clusters + numbers, first, size)
+        flat += np.bincount(data.j * n_clusters + numbers, second, size)
+        return flat.reshape(n_models, n_clusters)
+    rows, columns = np.concatenate([data.i, data.j]), np.tile(numbers, 2)
+    shape = (n_models, n_clusters)
+    return csr_matrix((np.concatenate([first, second]), (rows, columns)), shape=shape)
 
 
 def _kinds(data: Comparisons, n_models: int) -> Ints:
@@ -303,29 +323,55 @@ class _Refit:
         self._inverse = inverse
         self._ridge = ridge
 
-    def __call__(self, met: Floats, won: Floats) -> Floats:
+    def __call__(self, met: Floats, won: Floats, slope: Floats) -> Floats:
         """Strengths, shape (rounds, n), of `met` (rounds, n, n) and `won` (rounds, n).
 
         Rows are NaN where no finite optimum was found.
+
+        Args:
+            met: How often each two models met.
+            won: How often each model won.
+            slope: Shape (rounds, n): wins less those expected at the full fit.
         """
-        at = np.tile(self._start, (len(won), 1))
+        step = (slope - self._ridge * self._start) @ self._inverse
+        at = self._moved(self._start, step)
+        last = np.abs(step).max(axis=1)
         finite = np.ones(len(won), dtype=bool)
         if self._ridge == 0:
             # Quick to see: who won or lost all, and groups that did not meet.
             played = met.sum(axis=2)
             finite = ((won > 1e-12 * played) & (won < (1 - 1e-12) * played)).all(axis=1)
             finite &= _connected(met)
-        slow = self._walk(at, met, won, np.flatnonzero(finite), _CHORD_STEPS, newton=False)
-        finite[self._walk(at, met, won, slow, _NEWTON_STEPS, newton=True)] = False
+        todo = np.flatnonzero(finite)
+        slow = self._walk(at, last, met, won, todo, _CHORD_STEPS, newton=False)
+        finite[self._walk(at, last, met, won, slow, _NEWTON_STEPS, newton=True)] = False
         if self._ridge == 0:
             finite &= np.abs(at - self._start).max(axis=1) < _FARTHEST
         at[~finite] = np.nan
         return at
 
+    def _moved(self, here: Floats, step: Floats) -> Floats:
+        """`here + step` with mean zero; at most twice as far as any that counts, so that odds
+        cannot overflow.
+        """
+        moved = np.clip(here + step, self._start - 2 * _FARTHEST, self._start + 2 * _FARTHEST)
+        return np.asarray(moved - moved.mean(axis=1, keepdims=True))
+
     def _walk(
-        self, at: Floats, met: Floats, won: Floats, todo: Ints, steps: int, *, newton: bool
+        self,
+        at: Floats,
+        last: Floats,
+        met: Floats,
+        won: Floats,
+        todo: Ints,
+        steps: int,
+        *,
+        newton: bool,
     ) -> Ints:
-        """Improve rows `todo` of `at` in place; which of them have not arrived after `steps`."""
+        """Improve rows `todo` of `at` in place; which of them have not arrived after `steps`.
+
+        `last` is the size of the step before, and is kept up to date.
+        """
         for _ in range(steps):
             if not todo.size:
                 break
@@ -338,10 +384,13 @@ class _Refit:
             step = slope @ self._inverse
             if newton:
                 step = self._newton_step(games, rate, odds, slope)
-            # Twice as far as any that counts, so that odds cannot overflow.
-            moved = np.clip(here + step, self._start - 2 * _FARTHEST, self._start + 2 * _FARTHEST)
-            at[todo] = moved - moved.mean(axis=1, keepdims=True)
-            todo = todo[~(np.abs(step).max(axis=1) < _STEP)]
+            at[todo] = self._moved(here, step)
+            size = np.abs(step).max(axis=1)
+            # Steps that shrink by r each time leave r / (1 - r) of the last one.
+            shrink = np.minimum(size / np.maximum(last[todo], 1e-300), 1.0)
+            arrived = size * shrink < _LEFT * (1 - shrink)
+            last[todo] = size
+            todo = todo[~arrived]
         return todo
 
     def _newton_step(self, games: Floats, rate: Floats, odds: Floats, slope: Floats) -> Floats:

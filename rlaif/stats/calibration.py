@@ -17,7 +17,6 @@ labels, not turned round.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlaif.errors import DataError
-from rlaif.stats.clusters import cluster_numbers, finite_vector
+from rlaif.stats.clusters import Prompts, cluster_numbers, finite_vector
 from rlaif.stats.numeric import logit, sigmoid
 from rlaif.stats.reliability import Quality, as_confidence, outcomes, quality
 
@@ -128,7 +127,7 @@ def calibrate(
     method: Method,
     p: ArrayLike,
     y: ArrayLike,
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Prompts | None = None,
     *,
     comparisons: bool = True,
     folds: int = 5,

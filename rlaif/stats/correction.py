@@ -16,14 +16,13 @@ made noisy by correcting it. For yes/no outcomes see also `rlaif.stats.error_rat
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlaif.errors import DataError
-from rlaif.stats.clusters import cluster_numbers, finite_vector, t_quantile
+from rlaif.stats.clusters import Prompts, cluster_numbers, finite_vector, t_quantile
 
 Floats = NDArray[np.float64]
 
@@ -62,8 +61,8 @@ def ppi_mean(
     labeled_judged: ArrayLike,
     judged: ArrayLike,
     *,
-    clusters: Sequence[Hashable] | None = None,
-    labeled_clusters: Sequence[Hashable] | None = None,
+    clusters: Prompts | None = None,
+    labeled_clusters: Prompts | None = None,
     scale: tuple[float, float] = (0.0, 1.0),
     level: float = 0.95,
 ) -> CorrectedMean:
@@ -208,7 +207,7 @@ def _within(values: ArrayLike, scale: tuple[float, float]) -> Floats:
 
 
 def _joint_numbers(
-    first: Sequence[Hashable] | None, second: Sequence[Hashable] | None, n: int, m: int
+    first: Prompts | None, second: Prompts | None, n: int, m: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Cluster numbers of two sets of rows that may share clusters, shapes (n,) and (m,)."""
     if first is None or second is None:

@@ -16,7 +16,6 @@ near chance.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -26,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from rlaif.errors import DataError
 from rlaif.stats.agreement import wilson
 from rlaif.stats.clusters import (
+    Prompts,
     cluster_numbers,
     clustered_se,
     finite_vector,
@@ -71,8 +71,8 @@ def rogan_gladen(
     labeled_judged: ArrayLike,
     labels: ArrayLike,
     *,
-    clusters: Sequence[Hashable] | None = None,
-    labeled_clusters: Sequence[Hashable] | None = None,
+    clusters: Prompts | None = None,
+    labeled_clusters: Prompts | None = None,
     level: float = 0.95,
 ) -> CorrectedShare:
     """The share that is truly positive, from a judge whose error rates were measured.

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from rlaif.stats.clusters import cluster_numbers, clustered_se, finite_vector, t_quantile
+from rlaif.stats.clusters import (
+    Prompts,
+    cluster_numbers,
+    clustered_se,
+    finite_vector,
+    se_of_sums,
+    t_quantile,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,7 @@ class MeanInterval:
 
 
 def mean_interval(
-    values: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95
+    values: ArrayLike, clusters: Prompts | None = None, *, level: float = 0.95
 ) -> MeanInterval:
     """The mean with its Student-t interval: C - 1 degrees of freedom for C clusters.
 
@@ -53,6 +60,26 @@ def mean_interval(
     numbers = cluster_numbers(clusters, vector.size)
     n_clusters = int(numbers.max()) + 1
     se = clustered_se(vector, numbers)
-    mean = float(vector.mean())
+    return _interval(float(vector.mean()), se, vector.size, n_clusters, level)
+
+
+def mean_interval_of_sums(
+    sums: NDArray[np.float64], sizes: NDArray[np.float64], *, level: float = 0.95
+) -> MeanInterval:
+    """`mean_interval` of values that are known by the sum and the size of each prompt alone.
+
+    Args:
+        sums: Shape (n_clusters,), the sum of each prompt's values.
+        sizes: Shape (n_clusters,), how many there are, positive.
+        level: Confidence of the interval.
+
+    Raises:
+        DataError: there is one prompt, or `level` lies outside (0, 1).
+    """
+    se, n = se_of_sums(sums, sizes), float(np.sum(sizes))
+    return _interval(float(np.sum(sums)) / n, se, int(n), sums.size, level)
+
+
+def _interval(mean: float, se: float, n: int, n_clusters: int, level: float) -> MeanInterval:
     half = t_quantile(level, n_clusters) * se
-    return MeanInterval(mean, se, mean - half, mean + half, vector.size, n_clusters, level)
+    return MeanInterval(mean, se, mean - half, mean + half, n, n_clusters, level)

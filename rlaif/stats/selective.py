@@ -19,14 +19,13 @@ or delta divided by the number of stages.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlaif.errors import DataError
-from rlaif.stats.clusters import cluster_numbers, finite_vector
+from rlaif.stats.clusters import Prompts, cluster_numbers, finite_vector
 from rlaif.stats.win_rate import win_rate
 
 Floats = NDArray[np.float64]
@@ -70,7 +69,7 @@ def choose_threshold(
     *,
     alpha: float,
     delta: float = 0.1,
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Prompts | None = None,
     least_rows: int = 30,
 ) -> Selection:
     """The lowest confidence that can be trusted, by testing thresholds from the highest down.

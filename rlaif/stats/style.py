@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlaif.errors import DataError
-from rlaif.stats.bradley_terry import BradleyTerryFit, Prompts, fit_bradley_terry
+from rlaif.stats.bradley_terry import BradleyTerryFit, fit_bradley_terry
+from rlaif.stats.clusters import Prompts
 
 Floats = NDArray[np.float64]
 

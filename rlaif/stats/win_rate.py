@@ -15,20 +15,21 @@ prompts up; with fewer, or with a rate near 0 or 1, it errs to the wide side.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rlaif.errors import DataError
 from rlaif.stats.agreement import score_interval
 from rlaif.stats.clusters import (
+    Prompts,
     bootstrap_means,
     cluster_numbers,
     clustered_se,
     finite_vector,
+    se_of_sums,
     t_quantile,
     upper_tail_point,
 )
@@ -57,7 +58,7 @@ class WinRate:
 
 def win_rate(
     outcomes: ArrayLike,
-    clusters: Sequence[Hashable] | None = None,
+    clusters: Prompts | None = None,
     *,
     level: float = 0.95,
     interval: Literal["wilson", "bootstrap"] = "wilson",
@@ -101,11 +102,38 @@ def win_rate(
         return WinRate(p, 0.5, 0.0, 1.0, values.size, 1, level)
 
     se = clustered_se(values, numbers)
-    has_spread = se > _ROUNDING
-    if interval == "bootstrap" and has_spread:
+    if interval == "bootstrap" and se > _ROUNDING:
         means = bootstrap_means(values, numbers, rounds=rounds, seed=seed)
         low, high = (float(end) for end in np.quantile(means, [1 - tail, tail]))
     else:
-        n_effective = p * (1 - p) / se**2 if has_spread else n_clusters
-        low, high = score_interval(p * n_effective, n_effective, t_quantile(level, n_clusters))
+        low, high = _wilson(p, se, n_clusters, level)
     return WinRate(p, se, low, high, values.size, n_clusters, level)
+
+
+def win_rate_of_sums(
+    sums: NDArray[np.float64], sizes: NDArray[np.float64], *, level: float = 0.95
+) -> WinRate:
+    """`win_rate` of outcomes that are known by the sum and the size of each prompt alone.
+
+    Args:
+        sums: Shape (n_clusters,), the sum of each prompt's outcomes.
+        sizes: Shape (n_clusters,), how many there are, positive.
+        level: Confidence of the interval.
+
+    Raises:
+        DataError: a sum lies outside [0, its size], or `level` outside (0, 1).
+    """
+    if sums.size == 0 or not ((sums >= 0) & (sums <= sizes)).all():
+        raise DataError("a sum of outcomes lies outside [0, their number]")
+    upper_tail_point(level)
+    n, n_clusters = float(np.sum(sizes)), sums.size
+    p = min(1.0, float(np.sum(sums)) / n)
+    if n_clusters == 1:
+        return WinRate(p, 0.5, 0.0, 1.0, int(n), 1, level)
+    se = se_of_sums(sums, sizes)
+    return WinRate(p, se, *_wilson(p, se, n_clusters, level), int(n), n_clusters, level)
+
+
+def _wilson(p: float, se: float, n_clusters: int, level: float) -> tuple[float, float]:
+    n_effective = p * (1 - p) / se**2 if se > _ROUNDING else n_clusters
+    return score_interval(p * n_effective, n_effective, t_quantile(level, n_clusters))

@@ -1,32 +1,40 @@
 """A run folder: the resolved configuration, the verdicts, the summary, and what a command made.
 
 A folder belongs to one configuration. Running the same command again resumes it; another
-configuration is refused, and the error names what differs. Files appear whole or not at all.
+configuration is refused, and the error names what differs; so is a second process while one is
+writing. Files appear whole or not at all.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from rlaif.errors import ConfigError, SpecError, StoreError
+from rlaif.store.locks import LOCKS, lock_file, lock_folder
 from rlaif.types import Candidate, Item, Verdict
+
+_OURS = {"config.json.partial"}
+"""What a run leaves behind that was killed before it began."""
 
 
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run. No other process can open it as long as this object lives.
 
     Args:
         path: The folder; made when absent.
         config: Everything that decides the result, resolved, with digests of files.
 
     Raises:
-        ConfigError: the folder holds a run with another configuration, or is not a run folder.
+        ConfigError: the folder holds a run with another configuration, is not a run folder, or
+            another process is writing to it.
+        StoreError: the disk is full.
     """
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
@@ -34,10 +42,10 @@ class RunFolder:
         config = json.loads(json.dumps(config))
         saved = path / "config.json"
         try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = lock_folder(path)
             is_run = saved.exists()
-            if not is_run:
-                path.mkdir(parents=True, exist_ok=True)
-            is_taken = not is_run and any(path.iterdir())
+            is_taken = not is_run and any(name not in _OURS for name in os.listdir(path))  # noqa: PTH208
         except OSError as error:
             reason = error.strerror or error
             raise ConfigError(f"{path} cannot be a folder ({reason}): choose another -o") from error
@@ -70,18 +78,53 @@ class RunFolder:
 def whole_file(path: Path) -> Iterator[TextIO]:
     """A text file that replaces `path` only when the block ends without an error.
 
+    It is on the disk before it has the name, so a power cut leaves the old file or the new one.
+    What a killed process left in `NAME.partial` is written over.
+
     Raises:
-        StoreError: the disk is full or the folder cannot be written.
+        StoreError: the disk is full, the folder cannot be written, or another process is writing
+            the same file.
     """
     partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
+    with io.TextIOWrapper(
+        io.BufferedWriter(_PartialFile(partial, path), 1 << 16), encoding="utf-8", newline="\n"
+    ) as file:
+        yield file
+        file.flush()
+        try:
             os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+            if not LOCKS:  # Windows renames no open file
+                file.close()
+            partial.replace(path)  # before the close, which gives the lock back
+        except OSError as error:
+            raise StoreError(_not_written(path, error)) from error
+    with suppress(OSError):  # not every file system can write a folder down
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class _PartialFile(io.FileIO):
+    """A file that only this writer writes to, and whose errors are ours and name `final`."""
+
+    def __init__(self, path: Path, final: Path) -> None:
+        self._final = final
+        try:
+            super().__init__(lock_file(path), "wb")
+        except OSError as error:
+            raise StoreError(_not_written(final, error)) from error
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            raise StoreError(_not_written(self._final, error)) from error
+
+
+def _not_written(path: Path, error: OSError) -> str:
+    return f"cannot write {path}: {error.strerror or error}"
 
 
 def _compare(path: Path, saved: Any, config: Mapping[str, Any]) -> None:

@@ -11,10 +11,10 @@ from tests.integration.command import write_rows
 
 GOOD, BAD = "A full and careful answer.", "No idea."
 JUDGE = [
-    {"match": f"<response_a>\n{GOOD}", "reply": "The first is careful.\n[[A]]"},
-    {"match": f"<response_b>\n{GOOD}", "reply": "The second is careful.\n[[B]]"},
-    {"match": f"<response>\n{GOOD}", "reply": "Careful.\nhelpfulness: [[5]]"},
-    {"match": f"<response>\n{BAD}", "reply": "Empty.\nhelpfulness: [[1]]"},
+    {"match": f"response_a>\n{GOOD}", "reply": "The first is careful.\n[[A]]"},
+    {"match": f"response_b>\n{GOOD}", "reply": "The second is careful.\n[[B]]"},
+    {"match": f":response>\n{GOOD}", "reply": "Careful.\nhelpfulness: [[5]]"},
+    {"match": f":response>\n{BAD}", "reply": "Empty.\nhelpfulness: [[1]]"},
     {"match": "", "reply": "Neither.\n[[tie]]"},
 ]
 """A judge that knows the good answer wherever it stands."""

@@ -71,7 +71,7 @@ def test_generate_writes_candidates_a_configuration_and_a_summary(
     }
     draw = made[0]["draws"][0]
     assert (draw["candidate"], draw["finish_reason"]) == (f"{writer}#0", "stop")
-    assert set(draw["call"]) == {"digest", "usage", "latency_s", "cached"}
+    assert set(draw["call"]) == {"digest", "usage", "latency_s", "cached", "cost_usd"}
     config = json.loads(Path("run/config.json").read_text())
     assert (config["command"], config["n"], config["limit"]) == ("generate", 2, None)
     assert set(config["models"]) == {writer, other}
@@ -485,7 +485,7 @@ def many() -> Path:
 
 
 def _reads(messages: list[dict[str, str]]) -> str:
-    first_is_good = f"<response_a>\n{GOOD}" in messages[-1]["content"]
+    first_is_good = f"response_a>\n{GOOD}" in messages[-1]["content"]
     return f"It is careful.\n[[{'A' if first_is_good else 'B'}]]"
 
 
@@ -499,7 +499,7 @@ def _essence(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["^C", "kill"]
+    ("how", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)], ids=["end", "kill"]
 )
 def test_a_run_that_was_stopped_goes_on_and_ends_like_one_that_was_not(
     how: signal.Signals, code: int, many: Path, home: Path
@@ -515,7 +515,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_like_one_that_was_not(
             _, err = process.communicate(timeout=20)
             assert process.returncode == code
         _wait_for(lambda: server.in_flight == 0)
-        if how == signal.SIGINT:
+        if how == signal.SIGTERM:
             assert err.decode().strip() == (
                 "interrupted: finished work is kept; run the same command to go on"
             )

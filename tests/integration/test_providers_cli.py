@@ -23,7 +23,7 @@ KEY = "sk-test-0123456789abcdefghij"
 
 def _reads(messages: list[dict[str, str]]) -> WireReply:
     """Prefers GOOD wherever it stands; the label is a token of its own."""
-    first_is_good = f"<response_a>\n{GOOD}" in messages[-1]["content"]
+    first_is_good = f"response_a>\n{GOOD}" in messages[-1]["content"]
     return WireReply(f"It is careful.\n[[ {'A' if first_is_good else 'B'} ]]", thinking="Hm.")
 
 

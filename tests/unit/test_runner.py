@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rlaif.runner import Tally, ordered, write_verdicts
+from rlaif import runner
+from rlaif.errors import StoreError
+from rlaif.runner import Stopped, Tally, ordered, run_async, write_verdicts
 from rlaif.store.runs import RunFolder
-from rlaif.types import Verdict
+from rlaif.types import Call, Usage, Verdict
 from tests.builders import verdict
 
 
@@ -101,3 +106,262 @@ def test_a_judged_run_writes_verdicts_and_a_summary(tmp_path: Path) -> None:
     lines = (run.path / "verdicts.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["v1", "v2", "v3"]
     assert json.loads((run.path / "summary.json").read_text()) == summary
+
+
+def test_an_error_begins_nothing_new_while_what_is_under_way_ends() -> None:
+    begun: list[int] = []
+
+    async def work(n: int) -> int:
+        begun.append(n)
+        await asyncio.sleep(0.03 if n == 0 else 0)
+        if n == 1:
+            raise ValueError("one")
+        return n
+
+    with pytest.raises(ValueError, match="one"):
+        _run(range(1000), work, concurrency=2)
+    assert len(begun) < 5
+
+
+def test_an_error_of_the_source_comes_after_what_was_read_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise ValueError("line 4")
+
+    async def work(n: int) -> int:
+        await asyncio.sleep(0.01)
+        return n
+
+    seen: list[int] = []
+
+    async def collect() -> None:
+        async for n in ordered(items(), work, concurrency=8):
+            seen.append(n)  # noqa: PERF401
+
+    with pytest.raises(ValueError, match="line 4"):
+        asyncio.run(collect())
+    assert seen == [0, 1, 2]
+
+
+def test_while_the_oldest_hangs_the_others_go_on_until_the_window_is_full() -> None:
+    ended: list[int] = []
+
+    async def work(n: int) -> int:
+        if n == 0:
+            await asyncio.sleep(0.1)
+            assert len(ended) == 11
+        ended.append(n)
+        return n
+
+    assert _run(range(50), work, concurrency=3, window=12) == list(range(50))
+
+
+def test_a_window_is_not_small_where_few_are_worked_on_at_once() -> None:
+    ended = 0
+
+    async def work(n: int) -> int:
+        nonlocal ended
+        if n == 0:
+            await asyncio.sleep(0.1)
+            assert ended == 1023
+        ended += 1
+        return n
+
+    assert len(_run(range(2000), work, concurrency=2)) == 2000
+
+
+def test_leaving_early_cancels_what_is_under_way() -> None:
+    cancelled: list[int] = []
+
+    async def work(n: int) -> int:
+        try:
+            await asyncio.sleep(0 if n == 0 else 10)
+        except asyncio.CancelledError:
+            cancelled.append(n)
+            raise
+        return n
+
+    async def leave() -> None:
+        made = ordered(range(9), work, concurrency=3)
+        assert await anext(made) == 0
+        await made.aclose()
+
+    asyncio.run(leave())
+    assert cancelled == [1, 2]
+
+
+def test_a_stop_finishes_what_was_begun_and_begins_nothing_more() -> None:
+    begun: list[int] = []
+    seen: list[int] = []
+
+    async def collect() -> None:
+        stop = asyncio.Event()
+
+        async def work(n: int) -> int:
+            begun.append(n)
+            if n == 6:
+                stop.set()
+            await asyncio.sleep(0.002 * (3 - n % 3))
+            return n
+
+        async for n in ordered(range(100), work, concurrency=4, stop=stop):
+            seen.append(n)  # noqa: PERF401
+
+    with pytest.raises(Stopped):
+        asyncio.run(collect())
+    assert seen == begun
+    assert 6 < len(seen) < 12
+
+
+@pytest.mark.parametrize("items", [[], [0, 1]])
+def test_a_stop_with_nothing_left_is_no_stop(items: list[int]) -> None:
+    async def collect() -> list[int]:
+        stop = asyncio.Event()
+
+        async def work(n: int) -> int:
+            stop.set()
+            return n
+
+        return [n async for n in ordered(items, work, concurrency=4, stop=stop)]
+
+    assert asyncio.run(collect()) == items
+
+
+def _judge_after(stop_at: int, stop: asyncio.Event) -> object:
+    async def judge(n: int) -> Verdict:
+        if n == stop_at:
+            stop.set()
+        await asyncio.sleep(0)
+        return verdict(f"v{n}")
+
+    return judge
+
+
+def test_a_stopped_run_is_never_taken_for_a_whole_one(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", {})
+
+    async def stopped() -> dict[str, object]:
+        stop = asyncio.Event()
+        judge = _judge_after(4, stop)
+        return await write_verdicts(
+            range(100),
+            judge,  # type: ignore[arg-type]
+            run,
+            concurrency=2,
+            stop=stop,
+            also=lambda: {"retries": {"rate_limit": 3}},
+        )
+
+    summary = asyncio.run(stopped())
+    assert summary["interrupted"] is True
+    assert summary["retries"] == {"rate_limit": 3}
+    kept = (run.path / "verdicts.jsonl.partial").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in kept] == [f"v{n}" for n in range(len(kept))]
+    assert len(kept) == summary["n"] >= 5
+    assert not (run.path / "verdicts.jsonl").exists()
+    assert not (run.path / "summary.json").exists()
+
+
+def test_what_is_said_besides_is_in_the_summary_of_a_whole_run(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", {})
+
+    async def judge(n: int) -> Verdict:
+        return verdict(f"v{n}")
+
+    summary = asyncio.run(
+        write_verdicts(
+            range(3), judge, run, concurrency=2, stop=asyncio.Event(), also=lambda: {"retries": {}}
+        )
+    )
+    assert summary["retries"] == {}
+    assert "interrupted" not in summary
+    assert json.loads((run.path / "summary.json").read_text()) == summary
+
+
+def test_who_watches_the_file_sees_verdicts_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_LONGEST_UNWRITTEN_S", 0.0)
+    run = RunFolder(tmp_path / "run", {})
+    sizes: list[int] = []
+
+    async def judge(n: int) -> Verdict:
+        return verdict(f"v{n}")
+
+    def look(_: int, __: str) -> None:
+        sizes.append((run.path / "verdicts.jsonl.partial").stat().st_size)
+
+    asyncio.run(write_verdicts(range(5), judge, run, concurrency=1, progress=look))
+    assert sizes[0] > 0
+    assert len(set(sizes)) == 5
+
+
+def test_lines_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_LONGEST_UNWRITTEN_S", 1e9)
+    monkeypatch.setattr(runner, "_CHUNK", 2000)
+    run = RunFolder(tmp_path / "run", {})
+    sizes: list[int] = []
+
+    async def judge(n: int) -> Verdict:
+        return verdict(f"v{n}")
+
+    def look(_: int, __: str) -> None:
+        sizes.append((run.path / "verdicts.jsonl.partial").stat().st_size)
+
+    asyncio.run(write_verdicts(range(40), judge, run, concurrency=1, progress=look))
+    assert 2 < len(set(sizes)) < 30
+    assert len((run.path / "verdicts.jsonl").read_text().splitlines()) == 40
+
+
+def test_a_failed_run_keeps_its_verdicts_and_cancels_the_rest(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", {})
+
+    async def judge(n: int) -> Verdict:
+        await asyncio.sleep(0)
+        if n == 3:
+            raise StoreError("full")
+        return verdict(f"v{n}")
+
+    with pytest.raises(StoreError, match="full"):
+        asyncio.run(write_verdicts(range(9), judge, run, concurrency=2))
+    assert len((run.path / "verdicts.jsonl.partial").read_text().splitlines()) == 3
+    assert not (run.path / "verdicts.jsonl").exists()
+
+
+def test_the_note_tells_the_cost_once_there_is_one() -> None:
+    tally = Tally()
+    assert tally.note() == "coverage 100.0%"
+    tally.count(None, [Call("d", "A", Usage(), 0.1, False, cost_usd=0.0125)])
+    assert tally.note() == "coverage 100.0%, $0.0125"
+
+
+async def _loop_name() -> str:
+    return type(asyncio.get_running_loop()).__module__
+
+
+def test_the_fastest_loop_there_is_runs_it_and_the_collector_is_as_before() -> None:
+    before = gc.get_threshold()
+
+    async def inside() -> tuple[str, int]:
+        return await _loop_name(), gc.get_threshold()[0]
+
+    name, threshold = run_async(inside())
+    assert name.startswith("uvloop")
+    assert threshold > before[0]
+    assert gc.get_threshold() == before
+
+
+def test_without_uvloop_asyncio_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert run_async(_loop_name()).startswith("asyncio")
+
+
+def test_the_collector_is_as_before_after_an_error() -> None:
+    before = gc.get_threshold()
+
+    async def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        run_async(fail())
+    assert gc.get_threshold() == before

@@ -26,12 +26,12 @@ from rlaif.evals.formats.verdicts import (
     said,
 )
 from rlaif.evals.legacy import (
-    Label,
     label_winner,
     legacy_last_label,
     legacy_only_label,
     read_label,
 )
+from rlaif.judge.parsing import Label
 from rlaif.types import Call, Candidate, Item, Message, Shown, Verdict, Winner
 
 NAME = "arena-hard"

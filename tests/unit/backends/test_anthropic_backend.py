@@ -10,10 +10,11 @@ import pytest
 
 from rlaif.backends.anthropic import AnthropicBackend
 from rlaif.backends.base import BackendOptions
+from rlaif.backends.families import thinking_room
 from rlaif.errors import BackendError, ConfigError
 from rlaif.types import Completion, Message, Request, Sampling, Usage
 from tests.unit.backends.sdk_errors import instance, subclasses
-from tests.wire import Fault, WireServer
+from tests.wire import Fault, WireServer, api_error
 
 KEY = "sk-ant-api03-Zq7Xw2Vt9Lm4"
 REQUEST = Request((Message("user", "A or B?"),))
@@ -117,6 +118,127 @@ def test_input_counts_what_the_cache_read_and_wrote() -> None:
         assert ask(server).usage == Usage(input=95, cached_input=70, output=3)
 
 
+THOUGHTS = thinking_room()
+
+
+@pytest.mark.parametrize(
+    ("name", "reasoning", "thinking", "effort", "room"),
+    [
+        ("claude-sonnet-4-5", None, None, None, 0),
+        ("claude-sonnet-4-5", "none", None, None, 0),
+        ("claude-sonnet-4-5", "5000", {"type": "enabled", "budget_tokens": 5000}, None, 5000),
+        ("claude-sonnet-4-5", "10", {"type": "enabled", "budget_tokens": 1024}, None, 1024),
+        (
+            "claude-sonnet-4-5",
+            "low",
+            {"type": "enabled", "budget_tokens": THOUGHTS["low"]},
+            None,
+            THOUGHTS["low"],
+        ),
+        ("claude-opus-4-6", "3000", {"type": "enabled", "budget_tokens": 3000}, None, 3000),
+        ("claude-opus-4-6", "low", "adaptive", "low", THOUGHTS["low"]),
+        ("claude-opus-4-8", None, None, None, 0),
+        ("claude-opus-4-8", "max", "adaptive", "max", THOUGHTS["max"]),
+        ("claude-sonnet-5", None, None, None, THOUGHTS["high"]),
+        ("claude-sonnet-5", "none", {"type": "disabled"}, None, 0),
+        ("claude-3-5-haiku-latest", "low", None, None, 0),
+    ],
+)
+def test_thinking_is_asked_for_as_the_family_wants(
+    name: str, reasoning: str | None, thinking: Any, effort: str | None, room: int
+) -> None:
+    if thinking == "adaptive":
+        thinking = {"type": "adaptive", "display": "summarized"}
+    sampling = Sampling(temperature=0.5, max_tokens=100, reasoning=reasoning)
+    with WireServer() as server:
+        ask(server, Request(REQUEST.messages, sampling), name)
+        body = server.requests[0].body
+    assert body.get("thinking") == thinking
+    assert body.get("output_config") == (None if effort is None else {"effort": effort})
+    assert body["max_tokens"] == 100 + room
+    if room:
+        assert "temperature" not in body
+
+
+def test_a_number_of_tokens_is_not_for_models_that_take_a_word() -> None:
+    request = Request(REQUEST.messages, Sampling(reasoning="2000"))
+    with WireServer() as server, pytest.raises(ConfigError, match=r"takes a word .*low, medium"):
+        ask(server, request, "claude-opus-4-8")
+    assert server.calls == 0
+
+
+SCHEMA = {"type": "object", "properties": {}}
+
+
+def test_a_schema_is_sent_where_the_model_holds_replies_to_one() -> None:
+    request = Request(REQUEST.messages, Sampling(reasoning="low"), json_schema=SCHEMA)
+    with WireServer() as server:
+        ask(server, request, "claude-sonnet-4-6")
+        ask(server, request, "claude-3-opus-20240229")
+        sent, without = (r.body for r in server.requests)
+    wanted = {"type": "json_schema", "schema": SCHEMA}
+    assert sent["output_config"] == {"effort": "low", "format": wanted}
+    assert "output_config" not in without
+
+
+def test_a_schema_that_is_refused_is_done_without() -> None:
+    text = "output_config.format: Extra inputs are not permitted"
+    with WireServer(faults=[api_error(400, text)]) as server:
+        assert ask(server, Request(REQUEST.messages, json_schema=SCHEMA)).text
+        assert "output_config" not in server.requests[1].body
+
+
+LONG = "word " * 1200
+MARK = {"type": "ephemeral"}
+
+
+def test_the_shared_prefix_is_marked_and_the_rest_is_not() -> None:
+    messages = (Message("system", LONG), Message("user", LONG + "end"))
+    with WireServer() as server:
+        ask(server, Request(messages, shared=len(LONG)), "claude-sonnet-4-6")
+        body = server.requests[0].body
+    assert body["system"] == [{"type": "text", "text": LONG, "cache_control": MARK}]
+    assert body["messages"][0]["content"] == [
+        {"type": "text", "text": LONG, "cache_control": MARK},
+        {"type": "text", "text": "end"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "shared", "name", "blocks"),
+    [
+        (LONG + "end", 0, "claude-sonnet-4-6", None),  # nothing is shared
+        ("end", 2, "claude-sonnet-4-6", None),  # too short for the cache
+        (LONG + "end", 6000, "claude-opus-4-6", None),  # whose cache begins later
+        (LONG, 6000, "claude-sonnet-4-6", 1),  # all of it is shared
+        (LONG + "  \n", 6000, "claude-sonnet-4-6", 1),  # a block of white space is refused
+        (LONG + "end", 9999, "claude-sonnet-4-6", 1),
+        (" " * 6000 + "end", 6000, "claude-sonnet-4-6", None),
+        (LONG + "end", 6000, "somebody-elses-model", 2),
+    ],
+)
+def test_a_mark_is_made_only_where_it_is_worth_it(
+    text: str, shared: int, name: str, blocks: int | None
+) -> None:
+    with WireServer() as server:
+        ask(server, Request((Message("user", text),), shared=shared), name)
+        content = server.requests[0].body["messages"][0]["content"]
+    if blocks is None:
+        assert content == text
+    else:
+        assert len(content) == blocks
+        assert "".join(block["text"] for block in content) == text
+        assert ["cache_control" in block for block in content] == [True, False][:blocks]
+
+
+def test_marks_that_are_refused_are_done_without() -> None:
+    text = "messages.0.content.0.text.cache_control: Extra inputs are not permitted"
+    request = Request((Message("system", LONG), Message("user", LONG)), shared=len(LONG))
+    with WireServer(faults=[api_error(400, text)]) as server:
+        assert ask(server, request).text
+        assert "cache_control" not in str(server.requests[1].body)
+
+
 def test_given_text_cannot_be_scored() -> None:
     request = Request((Message("user", "x"), Message("assistant", "y")), task="likelihood")
     with WireServer() as server, pytest.raises(ConfigError, match="cannot score given text"):
@@ -130,7 +252,7 @@ def test_a_key_is_needed_and_none_is_taken_from_outside(monkeypatch: pytest.Monk
     with pytest.raises(ConfigError, match="ANTHROPIC_API_KEY"):
         AnthropicBackend("x", BackendOptions())
     backend = AnthropicBackend("x", BackendOptions(KEY))
-    assert str(backend._client.base_url).rstrip("/") == "https://api.anthropic.com"
+    assert str(backend._sdk.client.base_url).rstrip("/") == "https://api.anthropic.com"
     assert backend.identity == "anthropic/x"
     asyncio.run(backend.aclose())
 
@@ -160,7 +282,7 @@ def test_every_error_of_the_sdk_becomes_ours(
         finally:
             await backend.aclose()
 
-    monkeypatch.setattr(backend._client, "post", fails)
+    monkeypatch.setattr(backend._sdk.client, "post", fails)
     with pytest.raises(BackendError) as caught:
         asyncio.run(once())
     assert KEY not in str(caught.value)

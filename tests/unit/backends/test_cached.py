@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,3 +125,162 @@ def test_a_backend_without_groups_is_asked_one_by_one(store: ReplyStore) -> None
     assert backend.group_size == 1
     draws = [replace(REQUEST, draw=n) for n in range(2)]
     assert [r.text for r in asyncio.run(backend.complete_group(draws))] == ["a", "b"]
+
+
+def test_requests_are_looked_up_together(store: ReplyStore) -> None:
+    backend = CachedBackend(ScriptedBackend(["a", "b"]), store)
+    draws = [replace(REQUEST, draw=n) for n in range(4)]
+    _ask(backend, draws[1], draws[3])
+    assert backend.kept_many([*draws, draws[1]]) == [False, True, False, True, True]
+    assert backend.kept_many([]) == []
+
+
+def test_a_failure_is_every_callers_and_the_next_one_asks_again(store: ReplyStore) -> None:
+    replies = iter([BackendError("down"), "up"])
+
+    async def slow(request: Request) -> str | BackendError:
+        await asyncio.sleep(0.01)
+        return next(replies)
+
+    backend = CachedBackend(ScriptedBackend(slow), store)
+
+    async def work() -> list[object]:
+        first = await asyncio.gather(
+            *(backend.complete(REQUEST) for _ in range(3)), return_exceptions=True
+        )
+        return [*first, await backend.complete(REQUEST)]
+
+    *failed, up = asyncio.run(asyncio.wait_for(work(), 5))
+    assert [str(error) for error in failed] == ["down"] * 3
+    assert isinstance(up, Completion)
+    assert (up.text, up.cached) == ("up", False)
+
+
+@pytest.mark.parametrize("leaves", [0, 1])
+def test_a_caller_who_is_cancelled_takes_the_reply_from_nobody(
+    store: ReplyStore, leaves: int
+) -> None:
+    async def slow(request: Request) -> str:
+        await asyncio.sleep(0.02)
+        return "reply"
+
+    inner = ScriptedBackend(slow)
+    backend = CachedBackend(inner, store)
+
+    async def work() -> list[Completion | BaseException]:
+        tasks = [asyncio.ensure_future(backend.complete(REQUEST)) for _ in range(3)]
+        await asyncio.sleep(0.005)
+        tasks[leaves].cancel()
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+    replies = asyncio.run(work())
+    assert isinstance(replies.pop(leaves), asyncio.CancelledError)
+    assert [r.text for r in replies if isinstance(r, Completion)] == ["reply", "reply"]
+    assert inner.calls == 1
+
+
+@pytest.mark.parametrize("pause_s", [None, 0, 0.005])
+def test_a_call_that_nobody_waits_for_ends_and_can_be_asked_again(
+    store: ReplyStore, pause_s: float | None
+) -> None:
+    ended = 0
+
+    async def slow(request: Request) -> str:
+        nonlocal ended
+        try:
+            await asyncio.sleep(0.02)
+        finally:
+            ended += 1
+        return "reply"
+
+    inner = ScriptedBackend(slow)
+    backend = CachedBackend(inner, store)
+
+    async def work() -> Completion:
+        task = asyncio.ensure_future(backend.complete(REQUEST))
+        await asyncio.sleep(0)
+        if pause_s is not None:
+            await asyncio.sleep(pause_s)
+        task.cancel()
+        await asyncio.sleep(0)
+        again = await backend.complete(REQUEST)  # while the first is still ending
+        assert task.cancelled()
+        return again
+
+    assert asyncio.run(asyncio.wait_for(work(), 5)).text == "reply"
+    assert ended == inner.calls <= 2
+    assert backend._flights == {}
+    assert not store._claims._held
+
+
+def test_backends_that_share_a_store_ask_once(store: ReplyStore) -> None:
+    async def slow(request: Request) -> str:
+        await asyncio.sleep(0.01)
+        return "reply"
+
+    inner = ScriptedBackend(slow)
+
+    async def work() -> list[Completion]:
+        backends = [CachedBackend(inner, store) for _ in range(3)]
+        return list(await asyncio.gather(*(b.complete(REQUEST) for b in backends)))
+
+    assert [r.cached for r in asyncio.run(work())] == [False, True, True]
+    assert inner.calls == 1
+
+
+def test_event_loops_of_several_threads_ask_once(store: ReplyStore) -> None:
+    async def slow(request: Request) -> str:
+        await asyncio.sleep(0.01)
+        return f"reply {request.draw}"
+
+    inner = ScriptedBackend(slow)
+    backend = CachedBackend(inner, store)
+    draws = [replace(REQUEST, draw=n) for n in range(40)]
+
+    async def work() -> list[str]:
+        return [r.text for r in await asyncio.gather(*map(backend.complete, draws))]
+
+    with ThreadPoolExecutor(3) as threads:
+        said = list(threads.map(lambda _: asyncio.run(work()), range(3)))
+    assert said == [[f"reply {n}" for n in range(40)]] * 3
+    assert sorted(r.draw for r in inner.requests) == list(range(40))
+
+
+def test_groups_that_overlap_do_not_wait_for_each_other_forever(store: ReplyStore) -> None:
+    class Slow(_Group):
+        async def complete_group(self, requests: Sequence[Request]) -> list[Completion]:
+            await asyncio.sleep(0.01)
+            return await super().complete_group(requests)
+
+    inner = Slow()
+    backend = CachedBackend(inner, store)
+    draws = [replace(REQUEST, draw=n) for n in range(6)]
+
+    async def work() -> list[list[Completion]]:
+        groups = (draws[:4], draws[:1:-1], [draws[3], draws[0], draws[5]])
+        return list(await asyncio.gather(*map(backend.complete_group, groups)))
+
+    one, two, three = asyncio.run(asyncio.wait_for(work(), 10))
+    assert [r.text for r in one] == [f"group {n}" for n in (0, 1, 2, 3)]
+    assert [r.text for r in two] == [f"group {n}" for n in (5, 4, 3, 2)]
+    assert [r.text for r in three] == [f"group {n}" for n in (3, 0, 5)]
+    assert sorted(n for group in inner.groups for n in group) == list(range(6))
+
+
+def test_a_group_that_fails_leaves_nothing_behind(store: ReplyStore) -> None:
+    class Failing(_Group):
+        async def complete_group(self, requests: Sequence[Request]) -> list[Completion]:
+            raise BackendError("out of memory")
+
+    with pytest.raises(BackendError, match="out of memory"):
+        asyncio.run(CachedBackend(Failing(), store).complete_group([REQUEST]))
+    assert not store._claims._held
+    assert asyncio.run(CachedBackend(_Group(), store).complete_group([REQUEST]))
+
+
+def test_a_reply_that_cannot_be_kept_is_an_error_and_blocks_nothing(store: ReplyStore) -> None:
+    replies = [Completion("x", latency_s=float("nan")), Completion("fine")]
+    backend = CachedBackend(ScriptedBackend(replies), store)
+    with pytest.raises(ValueError, match="finite"):
+        _ask(backend, REQUEST)
+    assert _ask(backend, REQUEST)[0].text == "fine"

@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rlaif.backends._http import Endpoint, transport_error
 from rlaif.backends.anthropic import AnthropicBackend
 from rlaif.backends.base import Backend, BackendOptions
 from rlaif.backends.limited import LimitedBackend
 from rlaif.backends.openai import OpenAIBackend
+from rlaif.backends.pace import RateLimits, ReportsLimits
 from rlaif.backends.retrying import RetryingBackend
 from rlaif.backends.server import ServerBackend
+from rlaif.backends.timeouts import Timeouts
 from rlaif.errors import BackendError, ConfigError
 from rlaif.types import Completion, Message, Request, Sampling, Usage
 from tests.wire import Fault, WireReply, WireServer, api_error, html, refuse
+from tests.wire_net import Proxy, make_certificate
 
 KEY = "sk-proj-Zq7Xw2Vt9Lm4"
 PROVIDERS: list[Callable[[str, BackendOptions], Backend]] = [
@@ -160,6 +167,7 @@ def test_a_wrong_value_is_not_corrected(provider: Provider, message: str) -> Non
 def test_a_rejected_key_is_fatal_and_names_its_variable(provider: Provider, status: int) -> None:
     error = failure(provider, api_error(status, f"Bad key {KEY}"))
     assert error.fatal
+    assert error.kind == "access"
     assert not error.retryable
     assert VARIABLES[PROVIDERS.index(provider)] in str(error)
 
@@ -214,10 +222,24 @@ def test_what_copying_leaves_around_a_key_is_taken_off(provider: Provider) -> No
         assert asyncio.run(once(server)) == "A fixed reply."
 
 
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
-def test_what_may_pass_is_retryable(provider: Provider, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (408, "timeout"),
+        (409, "server"),
+        (425, "server"),
+        (429, "rate_limit"),
+        (500, "server"),
+        (502, "server"),
+        (503, "overload"),
+        (504, "timeout"),
+        (529, "overload"),
+    ],
+)
+def test_what_may_pass_is_retryable(provider: Provider, status: int, kind: str) -> None:
     error = failure(provider, api_error(status, "Overloaded", {"Retry-After": "7"}))
     assert (error.retryable, error.fatal, error.retry_after) == (True, False, 7.0)
+    assert error.kind == kind
     assert "Overloaded" in str(error)
     assert str(status) in str(error)
 
@@ -225,7 +247,7 @@ def test_what_may_pass_is_retryable(provider: Provider, status: int) -> None:
 @pytest.mark.parametrize("status", [400, 413, 418, 422])
 def test_what_is_wrong_with_the_request_is_not(provider: Provider, status: int) -> None:
     error = failure(provider, api_error(status, "too long " * 200))
-    assert (error.retryable, error.fatal) == (False, False)
+    assert (error.retryable, error.fatal, error.kind) == (False, False, "request")
     assert 250 < len(str(error)) < 400
 
 
@@ -243,26 +265,171 @@ def test_the_wait_may_be_a_date_or_milliseconds(provider: Provider) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "kind"),
     [
-        api_error(429, "You exceeded your current quota", code="insufficient_quota"),
-        api_error(400, "Your credit balance is too low to access the API."),
-        api_error(402, "Payment required"),
-        Fault(307, {"Location": "http://127.0.0.1:9/steal"}, b""),
+        (api_error(429, "You exceeded your current quota", code="insufficient_quota"), "access"),
+        (api_error(400, "Your credit balance is too low to access the API."), "access"),
+        (api_error(402, "Payment required"), "access"),
+        (Fault(307, {"Location": "http://127.0.0.1:9/steal"}, b""), "request"),
     ],
 )
-def test_what_no_further_call_would_change_is_fatal(provider: Provider, fault: Fault) -> None:
+def test_what_no_further_call_would_change_is_fatal(
+    provider: Provider, fault: Fault, kind: str
+) -> None:
     error = failure(provider, fault)
-    assert (error.retryable, error.fatal) == (False, True)
+    assert (error.retryable, error.fatal, error.kind) == (False, True, kind)
 
 
-def test_an_unknown_model_is_fatal_and_named(provider: Provider) -> None:
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        (["judge-7b", "writer"], r"has no model 'judge-8b'; did you mean 'judge-7b'\?$"),
+        (["zz", "yy"], "has no model 'judge-8b'; known: yy, zz$"),
+        ([f"{n:03}" for n in range(99)], "known: 000, .*, 019 and 79 more$"),
+        ([f"{KEY}-7b"], r"known: \[redacted\]$"),
+    ],
+)
+def test_an_unknown_model_is_fatal_and_the_known_ones_are_named(
+    provider: Provider, models: list[str], said: str
+) -> None:
     with (
-        WireServer(models=["judge-7b"]) as server,
-        pytest.raises(BackendError, match="no model 'judge-8b'") as caught,
+        WireServer(models=models) as server,
+        pytest.raises(BackendError, match=said) as caught,
     ):
         ask(provider, server, name="judge-8b")
-    assert caught.value.fatal
+    assert (caught.value.fatal, caught.value.kind) == (True, "request")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/v2"])
+def test_a_url_where_nothing_is_asks_whether_it_is_right(provider: Provider, path: str) -> None:
+    with (
+        WireServer() as server,
+        pytest.raises(
+            BackendError, match=r"is the base URL right\? most servers' ends in /v1"
+        ) as e,
+    ):
+        ask(provider, server, url=server.origin + path)
+    assert e.value.fatal
+    assert path in str(e.value)
+
+
+def test_what_is_left_of_the_limits_is_told(provider: Provider) -> None:
+    told: list[RateLimits] = []
+    left = {
+        "x-ratelimit-remaining-requests": "7",
+        "x-ratelimit-reset-requests": "1m1s",
+        "x-ratelimit-remaining-tokens": "900",
+    }
+
+    async def two(server: WireServer) -> None:
+        backend = provider("judge", BackendOptions(KEY, server.url))
+        assert isinstance(backend, ReportsLimits)
+        backend.on_limits = told.append
+        await backend.complete(REQUEST)
+        with pytest.raises(BackendError, match="slow"):
+            await backend.complete(REQUEST)
+        await backend.aclose()
+
+    with WireServer(headers=left, faults=[None, api_error(429, "slow")]) as server:
+        asyncio.run(two(server))
+    assert told == [RateLimits(7, 61.0, 900, None)] * 2
+
+
+def test_a_time_out_is_as_long_as_it_was_said_to_be(provider: Provider) -> None:
+    backend = provider("judge", BackendOptions(KEY, "http://localhost:1", timeout_s=3.0))
+    found = getattr(backend, "timeouts", None)
+    asyncio.run(backend.aclose())
+    assert isinstance(found, Timeouts)
+    assert (found.total_s, found.connect_s) == (3.0, 3.0)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+def test_a_certificate_that_nobody_vouches_for_is_fatal_and_named(
+    provider: Provider, certificate: tuple[Path, Path]
+) -> None:
+    with (
+        WireServer(certificate=certificate) as server,
+        pytest.raises(BackendError, match="self-signed certificate") as caught,
+    ):
+        ask(provider, server)
+    assert server.calls == 0
+    assert str(caught.value).startswith("the certificate of ")
+    assert str(caught.value).endswith("name the file of its authority in SSL_CERT_FILE")
+    assert (caught.value.fatal, caught.value.kind) == (True, "connection")
+
+
+def test_a_certificate_for_another_name_is_fatal(
+    provider: Provider, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ssl.SSLCertVerificationError()
+    error.verify_message = ""
+    found = transport_error(Endpoint("X", "https://x", "m", "K"), error, 1.0)
+    assert found.fatal
+    assert "it does not fit the name of the server" in str(found)
+
+
+def test_http_where_https_is_spoken_is_told(
+    provider: Provider, certificate: tuple[Path, Path]
+) -> None:
+    with WireServer(certificate=certificate) as server, pytest.raises(BackendError) as caught:
+        ask(provider, server, url=server.url.replace("https", "http"))
+    assert caught.value.kind in {"connection", "request"}
+    with WireServer() as server:
+        with pytest.raises(BackendError, match="no connection|does not speak TLS") as caught:
+            ask(provider, server, url=server.url.replace("http", "https"))
+    assert caught.value.kind == "connection"
+
+
+@pytest.mark.parametrize("secret", ["", "me:s3cret@"])
+def test_calls_go_through_the_proxy(provider: Provider, secret: str) -> None:
+    async def once(server: WireServer, proxy: str) -> str:
+        url = proxy.replace("//", f"//{secret}")
+        backend = provider("judge", BackendOptions(KEY, server.url, proxy=url))
+        try:
+            return (await backend.complete(REQUEST)).text
+        finally:
+            await backend.aclose()
+
+    with Proxy() as proxy, WireServer() as server:
+        assert asyncio.run(once(server, proxy.url)) == "A fixed reply."
+        assert len(proxy.seen) == 1
+        assert proxy.seen[0].startswith(f"POST {server.url}")
+
+
+def test_a_proxy_that_fails_is_named_without_its_password(provider: Provider) -> None:
+    async def once(proxy: str) -> None:
+        url = proxy.replace("//", "//me:s3cret@")
+        backend = provider("judge", BackendOptions(KEY, "http://localhost:1/v1", proxy=url))
+        try:
+            await backend.complete(REQUEST)
+        finally:
+            await backend.aclose()
+
+    with Proxy(refuses=True) as proxy, pytest.raises(BackendError) as refused:
+        asyncio.run(once(proxy.url))
+    place = proxy.url.removeprefix("http://")
+    with pytest.raises(BackendError, match=f"through the proxy {place}") as gone:
+        asyncio.run(once(proxy.url))
+    for caught in (refused, gone):
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+    assert gone.value.retryable
+
+
+@pytest.mark.parametrize("bad", ["socks5://localhost:1", "http://", "http://[", "ftp://x"])
+def test_a_proxy_that_cannot_be_one_is_refused(provider: Provider, bad: str) -> None:
+    with pytest.raises(ConfigError, match="the proxy is not like http://localhost:8080"):
+        provider("judge", BackendOptions(KEY, "http://localhost:1", proxy=bad))
+
+
+def test_rewards_are_not_had(provider: Provider) -> None:
+    with WireServer() as server, pytest.raises(ConfigError, match=r"reward|cannot score"):
+        ask(provider, server, replace(REQUEST, task="reward"))
+    assert server.calls == 0
 
 
 def chat(**message: Any) -> dict[str, Any]:
@@ -301,13 +468,19 @@ def test_a_broken_answer_is_worth_another_try(provider: Provider, fault: Fault, 
             ask(provider, server)
         assert server.calls == 1
     assert (caught.value.retryable, caught.value.fatal) == (True, False)
+    connection = "no connection" in said
+    assert caught.value.kind == ("connection" if connection else kind_of(said))
+
+
+def kind_of(said: str) -> str:
+    return "server" if "HTTP 502" in said else "bad_reply"
 
 
 def test_a_server_that_hangs_is_left(provider: Provider) -> None:
     started = time.perf_counter()
     error = failure(provider, Fault(hang=True), timeout_s=0.3)
     assert str(error).endswith("did not answer within 0.3 s")
-    assert error.retryable
+    assert (error.retryable, error.kind) == (True, "timeout")
     assert time.perf_counter() - started < 3
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from rlaif.backends.retrying import RetryingBackend
 from rlaif.backends.scripted import Reply, ScriptedBackend
-from rlaif.errors import BackendError, ConfigError
+from rlaif.errors import BackendError, ConfigError, Failure
 from rlaif.types import Completion, Message, Request
+from tests.unit.backends.simulated import Endpoint, most_in, refusal, simulate
 
 REQUEST = Request((Message("user", "hi"),))
 
@@ -20,9 +21,6 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.waits: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
 
     async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -38,7 +36,7 @@ def run(
 ) -> tuple[Completion | BackendError, RetryingBackend, ScriptedBackend]:
     clock = clock or Clock()
     inner = ScriptedBackend(replies)
-    backend = RetryingBackend(inner, sleep=clock.sleep, clock=clock, **options)  # type: ignore[arg-type]
+    backend = RetryingBackend(inner, sleep=clock.sleep, **options)  # type: ignore[arg-type]
     try:
         return asyncio.run(backend.complete(REQUEST)), backend, inner
     except BackendError as error:
@@ -48,7 +46,7 @@ def run(
 def test_a_passing_failure_is_tried_again() -> None:
     done, backend, inner = run([busy(), busy(), "fine"])
     assert isinstance(done, Completion)
-    assert (done.text, inner.calls, backend.retries) == ("fine", 3, 2)
+    assert (done.text, inner.calls, backend.retries.total()) == ("fine", 3, 2)
 
 
 def test_the_last_failure_is_raised_with_the_number_of_tries() -> None:
@@ -70,13 +68,49 @@ def test_the_last_failure_is_raised_with_the_number_of_tries() -> None:
 def test_what_cannot_pass_is_raised_at_once(error: BackendError) -> None:
     done, backend, inner = run([error, "never asked"])
     assert done is error
-    assert (inner.calls, backend.retries) == (1, 0)
+    assert (inner.calls, backend.retries.total()) == (1, 0)
 
 
 def test_a_failure_that_turns_hopeless_ends_it() -> None:
     done, _, inner = run([busy(), BackendError("key", fatal=True), "never asked"])
     assert isinstance(done, BackendError)
-    assert (str(done), done.fatal, inner.calls) == ("key (after 2 tries)", True, 2)
+    assert (str(done), done.fatal, inner.calls) == ("key", True, 2)
+
+
+def test_retries_are_counted_by_what_went_wrong() -> None:
+    kinds: list[Failure] = ["rate_limit", "bad_reply", "bad_reply", "connection"]
+    replies: list[Reply] = [BackendError("x", retryable=True, kind=kind) for kind in kinds]
+    done, backend, _ = run([*replies, "fine"])
+    assert isinstance(done, Completion)
+    assert backend.retries == {"rate_limit": 1, "bad_reply": 2, "connection": 1}
+
+
+def test_the_last_failure_keeps_its_kind() -> None:
+    slow = BackendError("slow", retryable=True, kind="timeout")
+    done, backend, _ = run([busy(), slow], attempts=2)
+    assert isinstance(done, BackendError)
+    assert (done.kind, backend.retries) == ("timeout", {"server": 1})
+
+
+def test_a_single_attempt_is_just_that() -> None:
+    error = busy()
+    done, backend, inner = run([error, "never asked"], attempts=1)
+    assert done is error
+    assert (inner.calls, backend.retries.total()) == (1, 0)
+
+
+def test_calls_that_fail_together_do_not_come_back_together() -> None:
+    endpoint = Endpoint(fault=lambda number, _: refusal(5.0) if number <= 100 else None)
+
+    async def together() -> None:
+        backend = RetryingBackend(endpoint)
+        await asyncio.gather(*(backend.complete(REQUEST) for _ in range(100)))
+
+    simulate(together())
+    again = [at - 1000 for at in endpoint.sent_at[100:]]
+    assert min(again) >= 5.0
+    assert max(again) <= 5.6
+    assert most_in(0.05, again) < 30
 
 
 def test_a_bug_is_not_tried_again() -> None:

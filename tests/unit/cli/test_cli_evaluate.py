@@ -314,7 +314,7 @@ def test_judge_bench_prints_the_accuracies(tmp_path: Path) -> None:
     judge = script(
         tmp_path / "judge.jsonl",
         {"match": "Ask 3", "reply": "I cannot say"},
-        {"match": "<response_a>\nyes", "reply": "[[A]]"},
+        {"match": "response_a>\nyes", "reply": "[[A]]"},
         {"match": "", "reply": "[[B]]"},
     )
     words = ("judge-bench", path, "--format", "llmbar", "-m", judge, "-o", tmp_path / "run")

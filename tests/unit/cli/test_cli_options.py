@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rlaif.backends.budgeted import BudgetedBackend
 from rlaif.backends.cached import CachedBackend
 from rlaif.backends.limited import LimitedBackend
 from rlaif.backends.retrying import RetryingBackend
@@ -77,25 +78,27 @@ def test_the_base_url_of_the_command_line_beats_the_environments(
     assert url("server/x") is None  # another provider's variable is not read
 
 
-def test_a_provider_is_cached_retried_and_limited(tmp_path: Path) -> None:
+def test_a_provider_is_cached_priced_retried_and_paced(tmp_path: Path) -> None:
     script = tmp_path / "s.jsonl"
     script.write_text('{"match": "", "reply": "x"}\n')
     with options.open_store() as store:
         cached = options.open_backend(f"scripted/{script}", store, concurrency=3)
-        assert isinstance(cached, CachedBackend)
-        assert isinstance(cached.inner, RetryingBackend)
-        limited = cached.inner.inner
-        assert isinstance(limited, LimitedBackend)
-        assert limited.concurrency == 3
-        assert isinstance(limited.inner, ScriptedBackend)
+        kinds = (CachedBackend, BudgetedBackend, RetryingBackend, LimitedBackend, ScriptedBackend)
+        layers = list(options.layers(cached))
+        assert tuple(map(type, layers)) == kinds
+        assert layers[3].concurrency == 3  # type: ignore[attr-defined]
 
 
-def test_a_local_model_is_only_cached(tiny_model: Path) -> None:
+def test_a_local_model_is_only_cached_and_priced(tiny_model: Path) -> None:
+    from rlaif.backends.base import GroupBackend
     from rlaif.backends.local import LocalBackend
 
     with options.open_store() as store:
-        cached = options.open_backend(f"local/{tiny_model}", store, concurrency=3)
-        assert isinstance(cached.inner, LocalBackend)
+        cached = options.open_backend(f"local/{tiny_model}", store)
+        assert isinstance(cached.inner, BudgetedBackend)
+        assert isinstance(cached.inner, GroupBackend)
+        assert isinstance(cached.inner.inner, LocalBackend)
+        assert cached.group_size == cached.inner.inner.group_size
 
 
 def test_backends_are_closed_however_the_block_ends() -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
+from collections.abc import Iterator
 
 import pytest
+import typer
 
 from rlaif.cli import output
 
@@ -35,8 +38,8 @@ def test_without_a_terminal_a_plain_line_every_so_often(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "judging: 32/100, 2.1/s coverage 100%",
-        "judging: 62/100, 2.1/s coverage 100%",
+        "judging: 32/100, 2.1/s, 0:00:32 left, coverage 100%",
+        "judging: 62/100, 2.0/s, 0:00:19 left, coverage 100%",
     ]
 
 
@@ -57,7 +60,7 @@ def test_a_total_that_is_not_known_yet_is_left_out(
         bar.reach(7, 9, "loss 0.5")
     assert capsys.readouterr().err.splitlines() == [
         "training: 1, 0.1/s",
-        "training: 7/9, 0.2/s loss 0.5",
+        "training: 7/9, 0.3/s, 0:00:07 left, loss 0.5",
     ]
 
 
@@ -75,12 +78,38 @@ def test_on_a_terminal_there_is_a_bar_on_standard_error(
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "120")
     with output.progress_bar("judging", None, quiet=quiet) as bar:
-        bar.reach(2, 4, "coverage 50%")
-        bar.advance(2, "coverage [bold]75%")
+        bar.reach(1, 4, "coverage 50%")
+        for _ in range(3):
+            time.sleep(0.12)  # so that it is drawn
+            bar.advance(1, "coverage 75%")
     shown = terminal.getvalue()
     assert capsys.readouterr().out == ""
     assert ("judging" in shown) == (not quiet)
     assert ("4/4" in shown) == (not quiet)
+    assert ("coverage 75%" in shown) == (not quiet)
+    assert ("/s" in shown) == (not quiet)
+
+
+def test_a_bar_is_not_drawn_at_every_step(clock: _Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", _Terminal())
+    with output.progress_bar("judging", 1000) as bar:
+        drawn: list[float] = []
+        monkeypatch.setattr(bar, "draw", lambda: drawn.append(clock.now))
+        for step in range(1000):
+            clock.now = step / 1000
+            bar.advance()
+    assert 9 <= len(drawn) <= 11  # and once at the end
+
+
+def test_counting_reads_everything(clock: _Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    def slowly() -> Iterator[int]:
+        for step in range(20):
+            clock.now += 1.0
+            yield step
+
+    assert output.counted(slowly()) == 20
+    assert capsys.readouterr().err == "reading: 15, 1.0/s\n"
+    assert output.counted([]) == 0
 
 
 def test_emit_prints_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,15 +195,53 @@ def test_a_summary_tells_coverage_and_why_the_rest_is_missing(
 def test_exactly_the_failure_limit_passes_and_one_more_does_not(
     ok: int, code: int | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import typer
-
     from rlaif.cli.output import fail_over_limit
 
     if code is None:
-        fail_over_limit({"n": 100, "ok": ok}, 0.05)
+        fail_over_limit({"n": 100, "ok": ok, "causes": {}}, 0.05)
         assert capsys.readouterr().err == ""
     else:
         with pytest.raises(typer.Exit) as caught:
-            fail_over_limit({"n": 100, "ok": ok}, 0.05)
+            fail_over_limit({"n": 100, "ok": ok, "causes": {}}, 0.05)
         assert caught.value.exit_code == 1
         assert "have no verdict, over the limit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "said"),
+    [
+        ({"causes": {"budget": 2}}, 3, "the budget is spent, 2 of the draws failed"),
+        ({"causes": {"budget": 2}, "budget_usd": 1.5}, 3, "the budget of $1.5 is spent, 2 of"),
+        ({"causes": {"budget": 2}, "interrupted": True}, 130, "interrupted after 4: finished work"),
+    ],
+)
+def test_a_run_that_was_cut_short_says_why_before_it_counts_failures(
+    more: dict[str, object], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as caught:
+        output.fail_over_limit({"n": 4, "ok": 0, **more}, 0.05, "draws failed")
+    assert caught.value.exit_code == code
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ({"cost_usd": 1.25, "cost_saved_usd": 0.5}, "cost $1.2500, $0.5000 saved by the store"),
+        ({"calls_unpriced": 3}, "cost 3 calls at a price that is not known"),
+        ({"cost_presumed_usd": 0.25}, "cost up to $0.2500 for calls that got no answer"),
+        ({"retries": {"rate_limit": 4, "server": 1}}, "asked again 4 rate_limit, 1 server"),
+        ({"interrupted": True}, "judged, a part"),
+    ],
+)
+def test_a_summary_tells_cost_and_retries(
+    more: dict[str, object],
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    tokens = {"input": 1, "cached_input": 0, "output": 1}
+    summary = {"n": 1, "coverage": 1.0, "causes": {}, "calls": 1, "calls_cached": 0, "wall_s": 1.0}
+    output.summary_table("judged", summary | {"tokens": tokens} | more, [])
+    assert shown in " ".join(capsys.readouterr().out.split())

@@ -16,8 +16,10 @@ from rlaif.types import Comparison, Request, Verdict
 from tests.builders import rubric
 
 PROBE = [json.loads(line) for line in probe_path().read_text(encoding="utf-8").splitlines()]
-WORSE = {row["response_b" if row["label"] == "A" else "response_a"] for row in PROBE}
-BETTER = {row["response_a" if row["label"] == "A" else "response_b"] for row in PROBE}
+WORSE = {row["response_b" if row["label"] == "A" else "response_a"]: row["prompt"] for row in PROBE}
+BETTER = {
+    row["response_a" if row["label"] == "A" else "response_b"]: row["prompt"] for row in PROBE
+}
 
 Script = Callable[[Request], str]
 
@@ -26,32 +28,37 @@ def sides(request: Request) -> tuple[str, str]:
     """The two responses that a request shows."""
     text = request.messages[-1].content
     a, b = (
-        re.search(rf"<response_{x}>\n(.*?)\n</response_{x}>", text, re.DOTALL)[1]  # type: ignore[index]
+        re.search(rf"<(\w+:)?response_{x}>\n(.*?)\n</\1?response_{x}>", text, re.DOTALL)[2]  # type: ignore[index]
         for x in "ab"
     )
     return a, b
 
 
-def by(quality: Callable[[str], float]) -> Script:
-    """A judge that prefers the response with more of `quality`."""
+def by(quality: Callable[[str, str], float]) -> Script:
+    """A judge that prefers the response with more of `quality`, of a response and the request."""
 
     def script(request: Request) -> str:
-        a, b = map(quality, sides(request))
+        a, b = (quality(text, request.messages[-1].content) for text in sides(request))
         return f"[[{'A' if a > b else 'B' if b > a else 'tie'}]]"
 
     return script
 
 
-def worth(text: str) -> float:
-    """2 for a better shipped response, however dressed; 1 for a worse one; 0 for anything else."""
+def worth(text: str, asked: str) -> float:
+    """2 for a better shipped response to what was asked, however dressed; 1 for a worse one; 0 for
+    anything else.
+    """
     if text in WORSE:
-        return 1
+        return float(WORSE[text] in asked)
     whole = " ".join(text.split())
-    return 2 * any(all(word in whole for word in better.split()) for better in BETTER)
+    found = (
+        prompt for better, prompt in BETTER.items() if all(word in whole for word in better.split())
+    )
+    return 2 * any(prompt in asked for prompt in found)
 
 
 fair = by(worth)
-longer = by(len)
+longer = by(lambda text, _: len(text))
 
 
 def always_a(request: Request) -> str:

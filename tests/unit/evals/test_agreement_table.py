@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif.errors import ConfigError, DataError, SpecError
-from rlaif.evals.agreement import Settings, SharedNames, VoteTable, agreement_table
+from rlaif.evals.agreement import Settings, agreement_table
+from rlaif.evals.vote_table import SharedNames, VoteTable
 from tests.unit.evals.records import grade, pair
 
 FAST = Settings(rounds=5)

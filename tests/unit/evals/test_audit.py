@@ -344,3 +344,28 @@ def test_the_interval_covers_and_never_lacks_width() -> None:
             assert low < high
             hits += low <= gain - loss <= high
         assert hits >= 188
+
+
+def test_a_null_model_may_answer_another_prompt() -> None:
+    """A fluent answer to the first prompt, whatever is asked: only a judge that reads prompts
+    withstands it.
+    """
+    verdicts = judges.judge_all(judges.fair)
+    name = "answer to another prompt"
+    found = [v for v in verdicts if v.item.meta["audit"]["variant"] == name]
+    assert len({v.candidates[0].text for v in found}) == 1
+    assert all(v.candidates[0].text != v.candidates[1].text for v in found)
+    checks = {c.name: c for c in audit_verdicts(verdicts, load_thresholds()).checks}
+    by = checks["null_model_attack"].by
+    assert by[name] == {"n": len(found), "effect": 0.0}
+    deaf = judges.by(lambda text, _: any(better in text for better in judges.BETTER))
+    assert "null_model_attack" not in judges.failed(judges.audit_of(judges.fair))
+    fooled = [
+        v.preference.winner
+        for v in judges.judge_all(deaf)
+        if v.item.meta["audit"]["variant"] == name and v.preference
+    ]
+    assert set(fooled) == {"tie"}
+    one_prompt = [replace(pair, item=replace(SOME[0].item, id=pair.item.id)) for pair in SOME]
+    trials = build_trials(one_prompt, load_texts(), ["null_model"])
+    assert name not in {t.item.meta["audit"]["variant"] for t in trials}

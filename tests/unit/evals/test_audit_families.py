@@ -112,8 +112,8 @@ def pairs(n=12):
 
 
 def test_an_audit_checks_leakage_against_another_judges_run() -> None:
-    likes_a = judges.by(lambda text: "yes" in text)
-    likes_b = judges.by(lambda text: text == "no")
+    likes_a = judges.by(lambda text, _: "yes" in text)
+    likes_b = judges.by(lambda text, _: text == "no")
     mine = judges.judge_all(likes_a, pairs(), model="openai/gpt-5.1")
     other = judges.judge_all(likes_b, pairs(), model="anthropic/claude-x")
     audit = audit_verdicts(mine, load_thresholds(), other=other)

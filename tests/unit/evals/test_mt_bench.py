@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -191,7 +192,10 @@ def test_a_rubric_grades_on_ten_and_shows_the_conversation_of_a_later_turn(tmp_p
     assert "in the last turn" in text
     first = asyncio.run(judge.judge(matches[0]))
     assert first.judge == verdict.judge
-    assert "<reference>\nTurn 1:\n4\n\nTurn 2:\n12\n</reference>" in asked(judge, matches[3])[0]
+    text = asked(judge, matches[3])[0]
+    shown = re.search(r"reference>\n(.*?)\n</\w*:?reference>", text, re.DOTALL)
+    assert shown
+    assert shown[1] == "Turn 1:\n4\n\nTurn 2:\n12"
 
 
 def test_a_rubric_compares_in_both_orders(tmp_path: Path) -> None:

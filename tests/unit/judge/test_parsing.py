@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import math
+import re
+import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rlaif.errors import VerdictError
-from rlaif.judge.parsing import blank_quoted, parse_score, parse_winner, rationale
+from rlaif.judge.parsing import as_label, blank_quoted, parse_label, parse_winner, rationale
 from rlaif.types import Completion, TokenLogprob
-from tests.builders import criterion
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,12 @@ from tests.builders import criterion
         ("My verdict:\n```\n[[A]]\n```", "A"),
         ("<think>maybe [[A]]? no</think>[[B]]", "B"),
         ("[[A]] twice: [[A]]", "A"),
+        ("maybe [[A]]? no</think>[[B]]", "B"),
+        ("<thinking>\n[[A]]\n</thinking>\n\n[[B]]", "B"),
+        ("[THINK]so [[A]][/THINK][[B]]", "B"),
+        ("<reasoning>[[A]] or [[B]]</reasoning>\n[[B]]", "B"),
+        ("Let me see. <think>[[A]]</think> No.\n[[B]] <think>[[A]]</think>", "B"),
+        ("The response says </think> out of place.\n[[B]]", "B"),
     ],
 )
 def test_last_mark_outside_quotes_wins(reply: str, winner: str) -> None:
@@ -45,6 +55,12 @@ def test_last_mark_outside_quotes_wins(reply: str, winner: str) -> None:
         (Completion("[[A]]", finish_reason="refusal"), "refused"),
         (Completion("I'm sorry, but I can't compare these."), "refused"),
         (Completion("I cannot help with that."), "refused"),
+        (Completion("I\u2019m afraid I can\u2019t compare these."), "refused"),
+        (Completion("Unfortunately, I cannot assess this content."), "refused"),
+        (Completion("I must decline to judge this."), "refused"),
+        (Completion("<think>Hm.</think>I won't rate this."), "refused"),
+        (Completion("I will compare them: A is better."), "unreadable"),
+        (Completion("[[A]]\n[[B]] or [[A]]"), "unreadable"),
     ],
 )
 def test_no_verdict_has_its_cause(completion: Completion, cause: str) -> None:
@@ -70,48 +86,16 @@ def test_probability_comes_from_the_label_token() -> None:
     assert p == pytest.approx((0.6 + 0.05) / 0.9)
 
 
-def test_probability_of_a_label_that_shares_its_token_falls_back_to_the_verdict() -> None:
+def test_a_label_that_shares_its_token_with_the_bracket_has_its_probability() -> None:
     top = {"[[A": 0.9, "[[B": 0.1}
     reply = Completion("[[A]]", tokens=_tokens("[[A", "]]", top=top, at=0))
-    assert parse_winner(reply) == ("A", 1.0)
+    assert parse_winner(reply) == ("A", pytest.approx(0.9))
 
 
 def test_probability_mass_outside_the_labels_falls_back_to_the_verdict() -> None:
     top = {"A": 0.3, "none": 0.7}
     reply = Completion("[[A]]", tokens=_tokens("[[", "A", "]]", top=top, at=1))
     assert parse_winner(reply) == ("A", 1.0)
-
-
-def test_score_is_the_mean_of_the_level_probabilities() -> None:
-    top = {"4": 0.6, "5": 0.3, " 4": 0.1}
-    reply = Completion("Good. [[4]]", tokens=_tokens("Good. [[", "4", "]]", top=top, at=1))
-    value, spread = parse_score(reply, [criterion()])["quality"]
-    assert value == pytest.approx(4.3)
-    assert spread == pytest.approx({"4": 0.7, "5": 0.3})
-
-
-def test_scores_of_several_criteria_are_read_by_name() -> None:
-    reply = Completion("The tone is fine.\nclarity: [[2]]\n- **tone**: [[5]]")
-    found = parse_score(reply, [criterion("clarity"), criterion("tone")])
-    assert {name: value for name, (value, _) in found.items()} == {"clarity": 2.0, "tone": 5.0}
-
-
-@pytest.mark.parametrize("reply", ["clarity: [[2]]", "[[2]] [[5]]", "clarity: [[2]]\ntone: 5"])
-def test_a_missing_criterion_is_unreadable(reply: str) -> None:
-    with pytest.raises(VerdictError, match="no verdict mark"):
-        parse_score(Completion(reply), [criterion("clarity"), criterion("tone")])
-
-
-@pytest.mark.parametrize("reply", ["[[6]]", "[[0]]", "[[-1]]", "[[10]]"])
-def test_a_grade_outside_the_scale_is_unreadable(reply: str) -> None:
-    with pytest.raises(VerdictError, match=r"outside 1\.\.5"):
-        parse_score(Completion(reply), [criterion()])
-
-
-@pytest.mark.parametrize("reply", ["4", "[[4.5]]", "[[4/5]]", "four"])
-def test_no_grade_is_guessed(reply: str) -> None:
-    with pytest.raises(VerdictError):
-        parse_score(Completion(reply), [criterion()])
 
 
 def test_blanking_keeps_offsets() -> None:
@@ -123,3 +107,54 @@ def test_blanking_keeps_offsets() -> None:
 def test_rationale_leaves_the_mark_out() -> None:
     assert rationale(Completion("B invents a fact.\n[[A]]")) == "B invents a fact."
     assert rationale(Completion("[[A]]")) is None
+    assert rationale(Completion("Why.\n- **clarity**: [[4]]\n| tone | [[5]] |")) == "Why."
+    assert rationale(Completion("A is better [[A]]")) == "A is better"
+
+
+@pytest.mark.parametrize("label", ["A>>B", "A>B", "A=B", "B>A", "B>>A"])
+def test_the_last_of_five_labels(label: str) -> None:
+    reply = Completion(f"I leaned to [[B>A]].\n[[ {label.lower()} ]]")
+    assert parse_label(reply) == label
+    assert rationale(reply) == "I leaned to ."
+
+
+@pytest.mark.parametrize(("text", "label"), [("B<A", "A>B"), ("A<<B", "B>>A"), ("B=A", "A=B")])
+def test_a_label_from_the_other_side(text: str, label: str) -> None:
+    assert as_label(text, Completion("")) == label
+
+
+@pytest.mark.parametrize("text", ["", "A", "A>>>B", "A>A", "B==A"])
+def test_what_is_no_label(text: str) -> None:
+    with pytest.raises(VerdictError, match="is no label"):
+        as_label(text, Completion("x"))
+
+
+@given(st.text(alphabet="[]ABtie C\n`> <think/>"))
+def test_a_verdict_is_read_from_unquoted_text_alone(text: str) -> None:
+    plain = blank_quoted(text)
+    assert len(plain) == len(text)
+    assert [c for c in plain if c == "\n"] == [c for c in text if c == "\n"]
+    try:
+        winner, _ = parse_winner(Completion(text))
+    except VerdictError:
+        return
+    marks = re.findall(r"\[\[\s*(A|B|C|tie)\s*\]\]", plain, re.IGNORECASE)
+    assert winner == {"a": "A", "b": "B", "c": "tie", "tie": "tie"}[marks[-1].lower()]
+
+
+@given(st.text(max_size=60))
+def test_thinking_is_never_read(thought: str) -> None:
+    thought = thought.replace("</think>", "")
+    reply = Completion(f"<think>{thought} [[A]]</think>\nB it is.\n[[B]]")
+    assert parse_winner(reply)[0] == "B"
+    assert rationale(reply) == "B it is."
+
+
+def test_reading_takes_time_in_proportion_to_the_reply() -> None:
+    started = time.perf_counter()
+    for piece in ("[[A]] ", "> [[A]]\n", "```\n", "<think>", "</think>", "[[A>B]] "):
+        text = piece * 20_000
+        for read in (parse_winner, parse_label):
+            with contextlib.suppress(VerdictError):
+                read(Completion(text))
+    assert time.perf_counter() - started < 5.0

@@ -317,15 +317,38 @@ def test_a_broken_line_is_named(tmp_path) -> None:
     assert caught.value.line == 2
 
 
-def test_rankings_have_no_report(tmp_path) -> None:
+def test_rankings_are_read_as_the_comparisons_they_imply(tmp_path) -> None:
+    ranked = [
+        replace(
+            compared(n),
+            kind="ranking",
+            preference=None,
+            ranking=Ranking(("m2", "m1"), {"m2": 1.0, "m1": -1.0}, 1),
+        )
+        for n in range(3)
+    ]
+    lost = replace(ranked[0], id="lost", status="no_verdict", cause="unreadable", ranking=None)
+    folder = run(tmp_path, *ranked, lost)
+    page = words(shown(folder))
+    assert "Rankings by" in page
+    assert "75.0%" in page
+    assert "2 responses ranked" in page
+    assert "m2 first" in page
+    entry = entry_of(ranked[0])
+    assert [title for title, _ in entry.sides] == ["1 · m2", "2 · m1"]
+    assert ("strengths, nats", "m2 1.00, m1 -1.00") in entry.facts
+    assert (entry_of(lost).reading, entry_of(lost).badge) == ("failed", "unreadable")
+
+
+def test_a_run_of_several_kinds_has_no_report(tmp_path) -> None:
     ranked = replace(
         compared(1),
         kind="ranking",
         preference=None,
         ranking=Ranking(("m1", "m2"), {"m1": 1.0, "m2": -1.0}, 1),
     )
-    with pytest.raises(DataError, match="holds ranking verdicts"):
-        run_page(run(tmp_path, ranked))
+    with pytest.raises(SpecError, match="a ranking in a table of comparisons"):
+        run_page(run(tmp_path, compared(2), ranked))
 
 
 def test_a_conversation_is_shown_with_its_roles() -> None:

@@ -9,6 +9,7 @@ from rlaif.stats.clusters import (
     cluster_numbers,
     clustered_se,
     finite_vector,
+    se_of_sums,
     t_quantile,
 )
 
@@ -32,6 +33,29 @@ def test_values_must_be_one_row_of_finite_numbers(values, message):
 def test_clusters_are_numbered_by_first_appearance_whatever_their_names():
     assert cluster_numbers(["b", 7, "b", None], 4).tolist() == [0, 1, 0, 2]
     assert cluster_numbers(None, 3).tolist() == [0, 1, 2]
+
+
+@given(st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 5), max_size=40))
+def test_whole_numbers_are_numbered_as_any_names_are(names):
+    numbers = cluster_numbers(np.array(names, dtype=np.int64), len(names)).tolist()
+    assert numbers == cluster_numbers(names, len(names)).tolist()
+
+
+def test_an_array_of_names_is_numbered_too():
+    assert cluster_numbers(np.array(["b", "a", "b"]), 3).tolist() == [0, 1, 0]
+    assert cluster_numbers(np.array([300, 2, 300], dtype=np.uint16), 3).tolist() == [0, 1, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(-9, 9)), min_size=2, max_size=40))
+def test_sums_by_cluster_tell_the_same_error_as_rows(rows):
+    numbers = cluster_numbers([name for name, _ in rows], len(rows))
+    values = np.array([value for _, value in rows])
+    sums, sizes = np.bincount(numbers, values), np.bincount(numbers).astype(float)
+    if sums.size < 2:
+        with pytest.raises(DataError, match="one cluster"):
+            se_of_sums(sums, sizes)
+    else:
+        assert se_of_sums(sums, sizes) == pytest.approx(clustered_se(values, numbers), abs=1e-9)
 
 
 def test_cluster_names_must_match_the_rows():

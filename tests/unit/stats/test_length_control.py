@@ -6,19 +6,19 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from rlaif.errors import DataError
+from rlaif.stats.length_columns import length_term
 from rlaif.stats.length_control import (
     C_GRID,
     DEFAULT_C,
     LengthControlled,
     LengthWeights,
     head_to_head,
-    joint_win_rates,
     length_only_win_rate,
     length_ratio_win_rate,
-    length_term,
     refit_win_rate,
     weighted_win_rate,
 )
+from rlaif.stats.length_joint import joint_win_rates
 
 
 def sigmoid(x):
@@ -107,7 +107,7 @@ def test_strong_penalties_shut_columns_out(c):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_gamed_rows_pull_as_stated(seed):
-    from rlaif.stats.length_control import _GAMED_POINTS, _GAMED_SUMS
+    from rlaif.stats.length_fit import _GAMED_POINTS, _GAMED_SUMS
 
     y, baseline, model, d = outcomes(seed, n=120)
     x = np.column_stack([length_term(baseline, model), d, np.ones(y.size)])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from rlaif.errors import DataError
-from rlaif.stats.means import mean_interval
+from rlaif.stats.means import mean_interval, mean_interval_of_sums
 
 
 def test_interval_by_hand():
@@ -50,3 +50,14 @@ def test_covers_what_it_claims_for_clustered_rows():
 def test_refuses_what_has_no_interval(values, options, message):
     with pytest.raises(DataError, match=message):
         mean_interval(values, **options)
+
+
+def test_sums_by_prompt_tell_the_same_mean_as_rows():
+    values, prompts = [3.0, 5.0, 4.0, 8.0, 1.0], np.array([0, 0, 1, 2, 2])
+    sums, sizes = np.bincount(prompts, values), np.bincount(prompts).astype(float)
+    plain, of_sums = mean_interval(values, prompts), mean_interval_of_sums(sums, sizes)
+    assert (plain.n, plain.n_clusters) == (of_sums.n, of_sums.n_clusters)
+    for name in ("value", "se", "low", "high"):
+        assert getattr(of_sums, name) == pytest.approx(getattr(plain, name))
+    with pytest.raises(DataError, match="one cluster"):
+        mean_interval_of_sums(np.array([4.0]), np.array([2.0]))

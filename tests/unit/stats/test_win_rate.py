@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from rlaif.errors import DataError
 from rlaif.stats.agreement import wilson
-from rlaif.stats.win_rate import win_rate
+from rlaif.stats.win_rate import win_rate, win_rate_of_sums
 
 
 def test_ties_count_half():
@@ -136,3 +136,30 @@ def test_bootstrap_agrees_for_many_prompts():
     bootstrap = win_rate(outcomes, clusters, interval="bootstrap", seed=1)
     assert (bootstrap.low, bootstrap.high) == pytest.approx((default.low, default.high), abs=0.01)
     assert bootstrap != win_rate(outcomes, clusters, interval="bootstrap", seed=2)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+        min_size=1,
+        max_size=40,
+    ),
+    st.sampled_from([0.8, 0.95]),
+)
+def test_sums_by_prompt_tell_the_same_win_rate_as_rows(rows, level):
+    prompts, values = [name for name, _ in rows], [value for _, value in rows]
+    numbers = np.unique(prompts, return_inverse=True)[1]
+    sums, sizes = np.bincount(numbers, values), np.bincount(numbers).astype(float)
+    plain, of_sums = (
+        win_rate(values, prompts, level=level),
+        win_rate_of_sums(sums, sizes, level=level),
+    )
+    assert (plain.n, plain.n_clusters, plain.level) == (of_sums.n, of_sums.n_clusters, level)
+    for name in ("value", "se", "low", "high"):
+        assert getattr(of_sums, name) == pytest.approx(getattr(plain, name), abs=1e-9)
+
+
+def test_sums_that_no_outcomes_have_are_refused():
+    for sums in ([2.0], [-0.1], []):
+        with pytest.raises(DataError, match="a sum of outcomes"):
+            win_rate_of_sums(np.array(sums), np.ones(len(sums)))

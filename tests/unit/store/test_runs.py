@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import errno
+import gc
 import json
+import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +55,134 @@ def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
         interrupted()
     assert (run.path / "x.jsonl").read_text() == "old\n"
     assert (run.path / "x.jsonl.partial").read_text() == "half of the n"
+
+
+RUNNER = """
+import sys
+from pathlib import Path
+from rlaif.errors import ConfigError
+from rlaif.store.runs import RunFolder
+try:
+    run = RunFolder(Path(sys.argv[1]), {"a": 1})
+    with run.open_whole("x.jsonl") as file:
+        for i in range(200_000):
+            file.write(f"{i}\\n")
+            if i == 100_000:
+                print("at work", flush=True)
+                sys.stdin.readline()
+except ConfigError as error:
+    print(error)
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUNNER, str(folder)],
+        cwd=Path(__file__).resolve().parents[3],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_nothing_in_the_way(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+    first = start(folder)
+    assert first.stdout is not None
+    assert first.stdout.readline() == "at work\n"
+    second, _ = start(folder).communicate(timeout=20)
+    assert second == (
+        f"another process is writing to {folder}: wait for it, or choose another -o\n"
+    )
+    with pytest.raises(ConfigError, match="another process is writing to"):
+        RunFolder(folder, {"a": 1})
+    first.kill()
+    first.communicate(timeout=20)
+    assert not (folder / "x.jsonl").exists()
+    assert (folder / "x.jsonl.partial").stat().st_size > 0
+    again, _ = start(folder).communicate("\n", timeout=20)
+    assert again == "at work\n"
+    assert (folder / "x.jsonl").read_text().splitlines() == [*map(str, range(200_000))]
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "x.jsonl"]
+    RunFolder(folder, {"a": 1})
+
+
+def test_this_process_shares_a_folder_with_itself_and_lets_it_go(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    one, other = RunFolder(folder, {"a": 1}), RunFolder(folder, {"a": 1})
+    assert one._lock is other._lock
+    del one
+    gc.collect()
+    assert "another process" in start(folder).communicate(timeout=20)[0]
+    del other
+    gc.collect()
+    assert start(folder).communicate("\n", timeout=20)[0] == "at work\n"
+
+
+def test_what_was_killed_before_it_began_is_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json.partial").write_text('{"a":')
+    RunFolder(tmp_path, {"a": 1})
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    with whole_file(path) as first:
+        first.write("first")
+        with pytest.raises(StoreError, match="another writer has it open"), whole_file(path):
+            pass
+    assert path.read_text() == "first"
+
+
+def test_only_the_files_own_errors_are_said_to_be_its(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionResetError), whole_file(tmp_path / "x"):
+        raise ConnectionResetError("a provider's")
+
+
+def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        with whole_file(tmp_path / "x") as file:
+            for _ in range(1000):
+                file.write("new" * 1000)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(StoreError, match=r"cannot write .*x: File too large"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "x").read_text() == "old"
+    with whole_file(tmp_path / "x") as file:
+        file.write("new")
+    assert (tmp_path / "x").read_text() == "new"
+
+
+def test_a_disk_that_fails_at_the_last_moment_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    (tmp_path / "x").write_text("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(StoreError, match="Input/output"), whole_file(tmp_path / "x") as file:
+            file.write("new")
+    assert (tmp_path / "x").read_text() == "old"
+
+
+def test_a_file_without_locks_is_closed_before_it_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlaif.store.runs.LOCKS", False)
+    with whole_file(tmp_path / "x") as file:
+        file.write("new")
+    assert (tmp_path / "x").read_text() == "new"
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

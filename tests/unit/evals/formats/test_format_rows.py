@@ -1,6 +1,8 @@
 """What importers take, what they refuse and in which words, and what they fill in."""
 
 import gzip
+import json
+import math
 import tracemalloc
 
 import pytest
@@ -155,9 +157,7 @@ def test_zero_was_a_tie_and_null_is_none(write):
 
 def test_nan_in_a_list_of_annotations_is_no_preference(tmp_path):
     path = tmp_path / "annotations.json"
-    row = json_line(samples.annotation(preference=7)).replace(
-        '"preference": 7', '"preference": NaN'
-    )
+    row = json.dumps(samples.annotation(preference=math.nan))
     path.write_text(f"[\n{row}]")
     [verdict], _ = read("alpaca-eval", path)
     assert verdict.cause == "unreadable"

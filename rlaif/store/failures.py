@@ -1,0 +1,58 @@
+"""What SQLite refuses, in words; and patience where it is only another process that writes."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+PATIENCE_S = 300.0
+"""Longest wait for other processes to finish writing; to compact a large file takes a while."""
+LONGEST_PAUSE_S = 0.02
+
+
+def patiently(attempt: Callable[[], _T]) -> _T:
+    """What `attempt` gives, tried again while another process is writing."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return attempt()
+        except sqlite3.Error as error:
+            if not is_busy(error) or time.monotonic() > until:
+                raise
+        time.sleep(random.uniform(0.001, LONGEST_PAUSE_S))  # noqa: S311
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process is writing, so that trying again helps."""
+    return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def reason(error: sqlite3.Error) -> str:
+    """What SQLite says, and what to do about a disk that takes no more."""
+    if _code(error) == sqlite3.SQLITE_FULL:
+        return "the disk is full. What was kept before is safe; make room and run the same again"
+    if _code(error) == sqlite3.SQLITE_IOERR:
+        return (
+            f"{error} (a full disk, a quota or a limit on file sizes). What was kept before is "
+            "safe; run the same again when it is mended"
+        )
+    return str(error)
+
+
+def why_not_opened(path: Path, error: sqlite3.Error) -> str:
+    """Why the store at `path` cannot be opened, in one line."""
+    if _code(error) in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+        return f"{path} is not a readable reply store ({error}); move it away to start a new one"
+    if _code(error) in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
+        return f"cannot open the reply store {path}: {error} (its folder must be writable)"
+    return f"cannot open the reply store {path}: {reason(error)}"
