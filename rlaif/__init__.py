@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rlaif.judge.likelihood import LikelihoodJudge
     from rlaif.judge.pairwise import PairwiseJudge
     from rlaif.judge.pointwise import PointwiseJudge
+    from rlaif.judge.reward import RewardJudge
     from rlaif.specs.constitution import Constitution, load_constitution
     from rlaif.specs.rubric import Rubric, load_rubric
     from rlaif.store.replies import ReplyStore
@@ -66,6 +67,7 @@ _HOME = {
     "ReplyStore": "store.replies",
     "Request": "types",
     "RetryingBackend": "backends.retrying",
+    "RewardJudge": "judge.reward",
     "RlaifError": "errors",
     "Rubric": "specs.rubric",
     "Sampling": "types",
@@ -100,6 +102,7 @@ __all__ = [
     "ReplyStore",
     "Request",
     "RetryingBackend",
+    "RewardJudge",
     "RlaifError",
     "Rubric",
     "Sampling",

@@ -24,8 +24,8 @@ Task = Literal["reply", "likelihood", "reward"]
 """What a request wants: a reply to the messages, log-probabilities of the last message, or what a
 classifier gives the last message, as JSON."""
 
-PreferenceSource = Literal["tokens", "verdict", "draws", "likelihood"]
-"""Label token probabilities, the verdict as given, several verdicts, or likelihoods."""
+PreferenceSource = Literal["tokens", "verdict", "draws", "likelihood", "reward"]
+"""Label token probabilities, the verdict as given, several verdicts, likelihoods, or rewards."""
 
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 _STRICT: dict[str, Any] = {"extra": "forbid"}
@@ -205,7 +205,8 @@ class JudgeRef:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     model: str
     method: str
-    """`verdict` (marks, soft where tokens have probabilities) or `likelihood …`."""
+    """`verdict` (marks, soft where tokens have probabilities), `token`, `expectation` or
+    `likelihood`, and what differs from its usual: `verdict, 5 levels, 3 draws`."""
     sampling: Sampling
     rubric: RubricRef | None = None
     members: tuple[JudgeRef, ...] | None = None
@@ -259,6 +260,18 @@ class Preference:
 
 
 @dataclass(frozen=True, slots=True)
+class PairOutcome:
+    """What came of one pair that a ranking rests on."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    a: str
+    b: str
+    p_a: float | None = None
+    """P(a preferred), over both orders; `None` where there is no verdict."""
+    cause: Cause | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
     """A listwise verdict."""
 
@@ -268,6 +281,20 @@ class Ranking:
     strengths: Mapping[str, float]
     """Nats, mean zero."""
     comparisons: int
+    low: Mapping[str, float] | None = None
+    """Lower ends of intervals of the strengths, which hold together at `level`."""
+    high: Mapping[str, float] | None = None
+    level: float | None = None
+    settled: bool | None = None
+    """Whether the wanted order is, at `level`, the one that all pairs would give."""
+    unsettled: tuple[tuple[str, str], ...] | None = None
+    """Neighbors in the order, better one first, that the strengths do not tell apart at `level`."""
+    triples: int | None = None
+    """Triples of candidates that all met."""
+    cycles: int | None = None
+    """Those of them in which each beats the next."""
+    pairs: tuple[PairOutcome, ...] | None = None
+    """Every pair that was asked, in that order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +412,7 @@ class PreferencePair:
 
 def as_dict(value: Any, *, keep_none: bool = False) -> Any:
     """Plain dicts, lists and scalars of a frozen value; fields that are `None` are left out."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _SCALARS:
         return value
     if kind is tuple or kind is list:
@@ -410,7 +437,7 @@ _SCALARS = frozenset({str, int, float, bool})
 
 
 @cache
-def _names(kind: type) -> tuple[str, ...] | None:
+def _names(kind: Any) -> tuple[str, ...] | None:
     """The public fields of a dataclass, in order; None for any other type."""
     if not is_dataclass(kind):
         return None

@@ -54,6 +54,18 @@ SYSTEM = (
     "Judge which of two responses to a prompt is better, A or B, by how correct, complete and "
     "clear each is. Give your reasons in a few sentences, then your verdict: [[A]] or [[B]]."
 )
+WORDS = tuple(
+    re.findall(
+        r"\w+",
+        """
+        the the the the of of of and and and to to a a a in in is is that that it it for with as on
+        be by this are from or an which not can has have was but they their also when more one would
+        water light story city number answer method history process value river engine language
+        because through between however important different several usually small large early second
+        begins means shows keeps works grows follows explains describes changes depends music
+        """,
+    )
+)
 
 
 # The server
@@ -195,8 +207,8 @@ class Work:
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)
-        words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(1, 9))) for _ in range(4000)]
-        self.text = " ".join(rng.choice(words) for _ in range(40_000))
+        sentences = (rng.choices(WORDS, k=rng.randint(6, 16)) for _ in range(3000))
+        self.text = " ".join(f"{' '.join(words).capitalize()}." for words in sentences)
         self.spans = [
             [
                 (rng.randrange(150_000), rng.randint(*size))
@@ -207,7 +219,7 @@ class Work:
 
     def pair(self, n: int) -> tuple[str, str, str]:
         """A prompt and two responses; the one whose draft has the greater number is better."""
-        prompt, a, b = (self.text[at : at + size] for at, size in self.spans[n % 997])
+        prompt, a, b = (self.text[at : at + size] + "." for at, size in self.spans[n % 997])
         better = (n * 7919) % 2
         return f"{n}: {prompt}", f"Draft {better + 1}: {a}", f"Draft {2 - better}: {b}"
 

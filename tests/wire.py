@@ -56,6 +56,8 @@ class WireServer:
         delay_s: How long the model takes to reply.
         key: What clients must send; others get a 401 that repeats what they sent.
         scores_text: Whether it knows `prompt_logprobs`.
+        owner: Who `/v1/models` says owns the models, such as `vllm` or `llamacpp`.
+        version: What `/version` says, as vLLM does; a 404 where it is None.
         headers: Sent with every answer.
         certificate: Files of a certificate and its key; it then speaks https.
         cache: Its prompt cache. Without one, replies say what was cached.
@@ -73,6 +75,8 @@ class WireServer:
         delay_s: float = 0.0,
         key: str | None = None,
         scores_text: bool = True,
+        owner: str | None = None,
+        version: str | None = None,
         headers: dict[str, str] | None = None,
         certificate: tuple[Path, Path] | None = None,
         cache: PrefixCache | None = None,
@@ -86,6 +90,8 @@ class WireServer:
         self._delay_s = delay_s
         self._key = key
         self._scores_text = scores_text
+        self._owner = owner
+        self._version = version
         self._headers = headers or {}
         self._certificate = certificate
         self._cache = cache
@@ -136,6 +142,7 @@ class WireServer:
                 app.router.add_post(f"{root}/responses", self._respond)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_get("/v1/models", self._list_models)
+        app.router.add_get("/version", self._tell_version)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         tls = None
@@ -212,7 +219,14 @@ class WireServer:
 
     async def _list_models(self, _: web.Request) -> web.Response:
         names = self._models or ["judge"]
-        return web.json_response({"object": "list", "data": [{"id": name} for name in names]})
+        owned = {} if self._owner is None else {"owned_by": self._owner}
+        models = [{"id": name, **owned} for name in names]
+        return web.json_response({"object": "list", "data": models})
+
+    async def _tell_version(self, _: web.Request) -> web.Response:
+        if self._version is None:
+            raise web.HTTPNotFound
+        return web.json_response({"version": self._version})
 
     def _said(self, body: dict[str, Any]) -> tuple[WireReply, int, int]:
         """What the model says, and the prompt tokens that the cache had and takes up."""

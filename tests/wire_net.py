@@ -38,7 +38,7 @@ class Proxy:
         self._refuses = refuses
         self._ready = threading.Event()
         self.seen: list[str] = []
-        """The first line of every request."""
+        """The head of every request."""
         self.url = ""
 
     def __enter__(self) -> Proxy:
@@ -79,7 +79,7 @@ class Proxy:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         line, _, rest = head.partition(b"\r\n")
-        self.seen.append(line.decode())
+        self.seen.append(head.decode())
         method, target, version = line.decode().split(" ")
         if self._refuses:
             writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")

@@ -15,7 +15,6 @@ MOST_TOP_LOGPROBS = 20
 """Alternatives per token that the format allows; more are not asked for."""
 _REASONS: dict[str, FinishReason] = {"length": "length", "content_filter": "refusal"}
 _USUAL_REASONS: dict[str, FinishReason] = {"stop": "stop", **_REASONS}
-_NOTHING: dict[str, Any] = {}
 _TEXT_PARTS = frozenset({"text", "output_text"})
 
 
@@ -82,13 +81,18 @@ def _usual(fields: Any, latency_s: float) -> Completion:
     """
     choice = fields["choices"][0]
     message = choice["message"]
-    text, usage = message["content"], fields["usage"]
-    details = usage.get("prompt_tokens_details") or _NOTHING
-    counts = usage["prompt_tokens"], details.get("cached_tokens") or 0, usage["completion_tokens"]
-    model = fields["model"]
-    thinking = message.get("reasoning_content") or message.get("reasoning") or ""
-    if not (type(text) is type(model) is type(thinking) is str) or message.get("refusal"):
+    text, usage, model = message["content"], fields["usage"], fields["model"]
+    thinking = message.get("reasoning_content")
+    if thinking is None or thinking == "":
+        thinking = message.get("reasoning")
+    if thinking is None:
+        thinking = ""
+    refusal = message.get("refusal")
+    if not (type(text) is type(model) is type(thinking) is str) or refusal not in {None, ""}:
         raise TypeError
+    details = usage.get("prompt_tokens_details")
+    cached = None if details is None else details.get("cached_tokens")
+    counts = usage["prompt_tokens"], 0 if cached is None else cached, usage["completion_tokens"]
     if not all(type(count) is int and count >= 0 for count in counts):
         raise TypeError
     logprobs = choice.get("logprobs")
@@ -96,7 +100,7 @@ def _usual(fields: Any, latency_s: float) -> Completion:
         text=text,
         finish_reason=_USUAL_REASONS[choice["finish_reason"]],
         model=model,
-        tokens=() if logprobs is None else tuple(map(_usual_token, logprobs["content"] or ())),
+        tokens=() if logprobs is None else tuple(map(_usual_token, _listed(logprobs["content"]))),
         thinking=thinking,
         usage=Usage(*counts),
         latency_s=latency_s,
@@ -104,12 +108,18 @@ def _usual(fields: Any, latency_s: float) -> Completion:
 
 
 def _usual_token(entry: Any) -> TokenLogprob:
-    top = tuple([(t["token"], _usual_logprob(t)) for t in entry["top_logprobs"]])
+    top = tuple([(t["token"], _usual_logprob(t)) for t in _listed(entry["top_logprobs"])])
     if any(type(name) is not str for name, _ in top) or type(entry["token"]) is not str:
         raise TypeError
     return TokenLogprob(
         entry["token"], _usual_logprob(entry), tuple(sorted(top, key=_likeliest_first))
     )
+
+
+def _listed(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError
+    return value
 
 
 def _usual_logprob(entry: Any) -> float:

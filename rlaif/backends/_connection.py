@@ -44,6 +44,10 @@ class Connection:
         self._endpoint = endpoint
         self._timeouts = timeouts
         self._proxy = proxy
+        secret = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
+        # the headers of a session are sent to the proxy, too, which must not see the key
+        self._every: dict[str, str] = {} if proxy else secret
+        self._each: dict[str, str] | None = secret if proxy else None
         # a timer for each call costs more processor time than writing and reading its JSON
         self._watchdog = Watchdog(timeouts.total_s)
         self._session: aiohttp.ClientSession | None = None
@@ -81,7 +85,12 @@ class Connection:
         self._watchdog.watch(task, loop, loop.time())
         try:
             async with session.request(
-                method, url, data=data, allow_redirects=False, proxy=self._proxy
+                method,
+                url,
+                data=data,
+                headers=self._each,
+                allow_redirects=False,
+                proxy=self._proxy,
             ) as response:
                 answer = Answer(response.status, response.headers, await response.read())
         except asyncio.CancelledError:
@@ -101,9 +110,8 @@ class Connection:
         """A session; it belongs to the running event loop."""
         import aiohttp
 
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self._endpoint.key:
-            headers["Authorization"] = f"Bearer {self._endpoint.key}"
+        kind = "application/json"
+        headers = {"Content-Type": kind, "Accept": kind, **self._every}
         first_byte_s = self._timeouts.first_byte_s
         return aiohttp.ClientSession(
             headers=headers,

@@ -34,7 +34,8 @@ async def find_dialect(endpoint: Endpoint, connection: Connection) -> Dialect:
         listing = await connection.get(f"{endpoint.url}/models")
         models = Body(endpoint, read_json(endpoint, listing.text)).parts("data")
         owners = [model.text("owned_by") for model in models]
-        dialect = next((_OWNERS[owner] for owner in owners if owner in _OWNERS), "openai")
+        known = [_OWNERS[owner] for owner in owners if owner in _OWNERS]
+        dialect: Dialect = known[0] if known else "openai"
         if dialect != "vllm":
             return dialect
         answer = await connection.get(f"{endpoint.url.removesuffix('/v1')}/version")

@@ -132,7 +132,7 @@ def resolve_options(
 
     Args:
         address: The model.
-        environ: Such as `os.environ`.
+        environ: The environment of the process, say.
         base_url: Comes before the one of the environment.
         timeout_s: Longest wait for one call.
         home: Where converted models are kept; the usual place by default.

@@ -96,8 +96,9 @@ class ServerBackend:
         return parse_chat(self._endpoint, answer, time.perf_counter() - started)
 
     async def aclose(self) -> None:
-        if self._dialect is not None:
+        if self._dialect is not None and not self._dialect.done():
             self._dialect.cancel()
+            self._dialect = None
         await self._connection.aclose()
 
     async def _score(self, request: Request, started: float) -> Completion:

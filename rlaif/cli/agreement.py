@@ -200,6 +200,12 @@ def _print_votes(made: Mapping[str, Any]) -> None:
     note = f"{percent} intervals, clustered by prompt. S1: a tie is a third verdict; S2: none."
     if ceiling is not None:
         note += f" The most frequent votes would agree with {ceiling:.3f} of them (S1)."
+    alpha = made["raters"]["krippendorff_alpha"]
+    if "value" in alpha:
+        note += (
+            f" Among the voters Krippendorff's alpha is {alpha['value']:.3f} "
+            f"({interval_cell(alpha)})."
+        )
     table(f"{made['judge']} with {made['against']}", columns, rows, note=note)
 
 

@@ -25,7 +25,7 @@ import typer
 
 from rlaif.backends.budgeted import Budget
 from rlaif.backends.limited import LimitedBackend
-from rlaif.backends.pace import PaceBook
+from rlaif.backends.pace import Pace, PaceBook
 from rlaif.backends.retrying import RetryingBackend
 from rlaif.cli import options
 
@@ -155,6 +155,7 @@ class Session:
     terms: options.Terms
     backends: list[Backend] = field(default_factory=list)
     """Every backend that was opened."""
+    _paces: list[Pace] = field(default_factory=list)
 
     def backend(self, address: str, base_url: str | None = None) -> CachedBackend:
         """The backend of `address`.
@@ -174,6 +175,7 @@ class Session:
             terms=self.terms,
         )
         self.backends.append(backend)
+        self._paces.extend(x.pace for x in options.layers(backend) if isinstance(x, LimitedBackend))
         return backend
 
     def width(self) -> int:
@@ -183,8 +185,7 @@ class Session:
         """
         if self.asking.concurrency is not None:
             return self.asking.concurrency
-        paces = {layer.pace for b in self.backends for layer in _limits(b)}
-        return max((2 * pace.allowed for pace in paces), default=_IN_PROCESS_WIDTH)
+        return max([2 * pace.allowed for pace in self._paces], default=_IN_PROCESS_WIDTH)
 
     def account(self) -> dict[str, Any]:
         """What the summary of a run says beside its verdicts: retries by reason, and the budget."""
@@ -200,10 +201,6 @@ class Session:
         if budget.presumed_usd:
             found["cost_presumed_usd"] = round(budget.presumed_usd, 9)
         return found
-
-
-def _limits(backend: Backend) -> list[LimitedBackend]:
-    return [layer for layer in options.layers(backend) if isinstance(layer, LimitedBackend)]
 
 
 def asks(

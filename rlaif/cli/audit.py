@@ -108,14 +108,15 @@ def audit(
 def _judge(
     backend: CachedBackend, rubric: str | None, method: Method, sampling: Sampling
 ) -> tuple[Judge, bool]:
-    """The judge to audit, and whether it judges by likelihood."""
+    """The judge to audit, and whether it reads each response alone: by likelihood or reward."""
     from rlaif.cli.judge import make_comparison_judge
     from rlaif.evals.audit_trials import AuditJudge
     from rlaif.judge.likelihood import LikelihoodJudge
+    from rlaif.judge.reward import RewardJudge
     from rlaif.specs.rubric import load_rubric
 
     judge = make_comparison_judge(backend, rubric, method, sampling)
-    if isinstance(judge, LikelihoodJudge):
+    if isinstance(judge, LikelihoodJudge | RewardJudge):
         return judge, True
     spec = load_rubric(rubric or "helpfulness")
     asked: PairMethod = "token" if method == "token" else "verdict"

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 PACKAGES = (
-    *("aiohttp", "anthropic", "httpx", "numpy", "openai", "pydantic", "pyyaml", "rich", "scipy"),
-    *("tenacity", "typer"),
+    *("aiohttp", "anthropic", "httpx", "numpy", "openai", "orjson", "pydantic", "pyyaml", "rich"),
+    *("scipy", "tenacity", "typer", "uvloop", "zstandard"),
 )
 """What rlaif needs whatever it is used for."""
 

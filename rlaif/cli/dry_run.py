@@ -49,7 +49,7 @@ def dry_run_report(
     columns = (
         "model",
         "requests",
-        "in the store",
+        "kept",
         "to ask",
         "tokens in",
         "tokens out, at most",

@@ -352,7 +352,7 @@ def judge_bench(
     summed up as their authors do. Rows that cannot be judged (the two sides of an hh-rlhf row
     differ before the last response) are counted and listed in left_out.json.
     """
-    from rlaif.cli.agreement import print_labels as print_labels
+    from rlaif.cli.agreement import print_labels
     from rlaif.cli.judge import make_comparison_judge
     from rlaif.errors import SpecError
     from rlaif.evals.judge_bench import LeftOut, check_format, left_out_summary, read_set

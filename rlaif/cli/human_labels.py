@@ -110,7 +110,7 @@ def _data_row(verdict: Verdict) -> dict[str, Any]:
 
     item, said = verdict.item, verdict.preference
     a, b = verdict.candidates
-    meta = {**item.meta, "question_id": question_of(item), "verdict_id": verdict.id}
+    meta = {"question_id": question_of(item), **item.meta, "verdict_id": verdict.id}
     meta["judged"] = verdict.cause if said is None else said.winner
     if said is not None:
         meta["p_a"] = said.p_a
@@ -159,7 +159,7 @@ def print_selection(found: Mapping[str, Any], written: Path | None) -> None:
             f"{found['kept'] + found['escalated']} ({found['coverage']:.1%})."
         )
     if written is not None:
-        told += f" The other {found['escalated']} are in {written}."
+        told += f" To send on, least sure first: {found['escalated']} in {written}."
     columns = [
         "confidence at least",
         "labels",
@@ -187,7 +187,7 @@ def print_corrected(made: Mapping[str, Any]) -> None:
                 "" if None in ends else f"{ends[0]:.3f} to {ends[1]:.3f}",
                 found.get("shrunk"),
                 found.get("labels_only"),
-                gladen.get("value"),
+                gladen.get("value", "refused" if "near chance" in str(gladen) else None),
                 found.get("unavailable", ""),
             ]
         )

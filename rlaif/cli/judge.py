@@ -15,22 +15,26 @@ from rlaif.cli.methods import (
     PairOptions,
     ScoreOptions,
     check_unused,
+    is_reward,
     is_small,
     pair_judge,
     score_judge,
     takes,
 )
 from rlaif.cli.output import say
+from rlaif.cli.ranking import rank
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
     from rlaif.judge.likelihood import LikelihoodJudge
     from rlaif.judge.pairwise import PairwiseJudge
+    from rlaif.judge.reward import RewardJudge
     from rlaif.types import Comparison, Sampling
 
-    Judge = PairwiseJudge | LikelihoodJudge
+    Judge = PairwiseJudge | LikelihoodJudge | RewardJudge
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score or compare responses.")
+app.command()(rank)
 
 Data = Annotated[
     str, typer.Argument(help="JSONL, JSON, CSV, Parquet, a folder, a run of generate, or -.")
@@ -59,6 +63,9 @@ def score(
     with asking.session() as session:
         backend = session.backend(asking.one_model())
         judged = ((item, (one,)) for item, one in responses_in(source, asking.limit))
+        if is_reward(backend):
+            _score_by_reward(backend, how, Judging("judge score", asking, session, source))
+            return
         sampling = Sampling(temperature, max_tokens=max_tokens)
         judge = score_judge(backend, spec, how, sampling, judged)
         Judging("judge score", asking, session, source).carry_out(
@@ -67,6 +74,21 @@ def score(
             lambda pair: judge.score(*pair),
             lambda pair: [(backend, r) for r in judge.requests(*pair)],
         )
+
+
+def _score_by_reward(backend: CachedBackend, how: ScoreOptions, judging: Judging) -> None:
+    """Score with a reward model, which is not asked anything in words."""
+    from rlaif.judge.reward import RewardJudge
+
+    check_unused(how, "reward")
+    say(f"{backend.model} scores by reward; no rubric is read")
+    judge = RewardJudge(backend)
+    judging.carry_out(
+        judge.ref,
+        lambda: responses_in(judging.source, judging.asking.limit),
+        lambda pair: judge.score(*pair),
+        lambda pair: [(backend, judge.request(*pair))],
+    )
 
 
 @app.command()
@@ -139,11 +161,17 @@ def make_comparison_judge(
         ConfigError: options contradict each other, or the method.
     """
     how = how or PairOptions(method=method)
+    unread = f"; -r {rubric} is not read" if rubric else ""
+    if method == "auto" and is_reward(backend):
+        from rlaif.judge.reward import RewardJudge
+
+        check_unused(how, "reward")
+        say(f"{backend.model} judges by reward, which has no rubric{unread}")
+        return RewardJudge(backend)
     if method == "likelihood" or (method == "auto" and is_small(backend)):
         from rlaif.judge.likelihood import LikelihoodJudge
 
         check_unused(how, "likelihood")
-        unread = f"; -r {rubric} is not read" if rubric else ""
         say(f"{backend.model} judges by likelihood, which has no rubric{unread} (see --method)")
         return LikelihoodJudge(backend)
     from rlaif.specs.rubric import load_rubric

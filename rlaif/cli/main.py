@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rubrics": ("rlaif.cli.specs:rubrics", "List, show and lint rubric files."),
     "constitutions": ("rlaif.cli.specs:constitutions", "List, show and lint constitution files."),
     "models": ("rlaif.cli.models:app", "List, fetch and locate embedded models."),
+    "cache": ("rlaif.cli.cache:app", "Look into the reply store, make it smaller, move replies."),
     "doctor": ("rlaif.cli.doctor:app", "Say what is installed, which keys are set, what answers."),
 }
 """Name, where it lives, and its line in the help."""

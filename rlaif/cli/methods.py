@@ -20,6 +20,7 @@ import typer
 
 from rlaif.cli import options
 from rlaif.errors import ConfigError
+from rlaif.judge.labels import LEAST_MASS
 from rlaif.judge.settings import MAX_CHARS
 
 if TYPE_CHECKING:
@@ -73,6 +74,16 @@ class JudgeOptions:
             rich_help_panel=_PANEL,
         ),
     ] = True
+    least_mass: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Probability that must lie on the labels where one token is all that is read "
+            "(token, expectation); with less there is no verdict.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = LEAST_MASS
     max_chars: Annotated[
         int,
         typer.Option(
@@ -109,6 +120,7 @@ class JudgeOptions:
             "reference": "judge" if self.reference_by_judge else "given",
             "structured": self.structured == "auto",
             "reask": self.reask,
+            "least_mass": self.least_mass,
             "max_chars": self.max_chars,
             "too_long": self.too_long,
             "on_injection": self.on_injection,
@@ -189,6 +201,11 @@ def is_small(backend: CachedBackend) -> bool:
     *_, provider = options.layers(backend)
     parameters: int = getattr(provider, "parameters", SMALL_MODEL_PARAMETERS)
     return parameters < SMALL_MODEL_PARAMETERS
+
+
+def is_reward(backend: CachedBackend) -> bool:
+    """Whether the model gives rewards and no replies: a sequence classifier."""
+    return backend.model.startswith("reward/")
 
 
 def score_judge(

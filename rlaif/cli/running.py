@@ -77,10 +77,8 @@ class _Stopping:
                 signal.signal(number, handler)
 
     def _on_interrupt(self, *_: object) -> None:
-        if self.at_once:
-            raise KeyboardInterrupt  # even the end takes too long
-        if self.drain.is_set():
-            self._on_terminate()
+        if self.drain.is_set() or self.at_once:
+            self._on_terminate()  # a third one cancels what the end waits for
             return
         self.drain.set()
         say("finishing what is in flight, beginning nothing new; Ctrl-C again stops at once")

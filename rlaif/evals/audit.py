@@ -147,8 +147,8 @@ def audit_verdicts(
     for name in SPECS:
         if name in thresholds.skip:
             skipped.append((name, "the thresholds file says so"))
-        elif judge.method.startswith("likelihood") and name in _NEEDS_ORDER:
-            skipped.append((name, "a likelihood judge reads each response alone, and without draw"))
+        elif judge.method.startswith(("likelihood", "reward")) and name in _NEEDS_ORDER:
+            skipped.append((name, "this judge reads each response alone, and without draw"))
         else:
             check, why = make_check(name, rows, thresholds)
             if check is None:

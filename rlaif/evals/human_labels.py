@@ -179,7 +179,13 @@ class LabeledRun:
         if not known:
             raise DataError("there are no labels: no item has item.meta.label")
         found = self._labels.outcomes(picked)
-        return found.where(~np.isnan(found.value))
+        kept = ~np.isnan(found.value)
+        if known == [_IN_ITEMS]:  # an item's label is one, however many judges were asked
+            once = np.zeros(kept.size, dtype=bool)
+            places = np.column_stack([self.keys(found), (2 * found.hard).astype(np.int64)])
+            once[np.unique(places, axis=0, return_index=True)[1]] = True
+            kept &= once
+        return found.where(kept)
 
     def keys(self, outcomes: Outcomes) -> Ints:
         """One number for the prompt, turn and models of each entry."""

@@ -9,6 +9,7 @@ megabytes.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlaif.errors import ConfigError, DataError, SpecError, suggestion
+from rlaif.store.runs import finite_number
 from rlaif.types import Candidate, Item, Verdict
 
 ABSENT = -1
@@ -90,19 +92,28 @@ def numbered_verdicts(path: Path) -> Iterator[tuple[int, Verdict]]:
             try:
                 verdict = adapter.validate_json(line)
                 verdict.check()
+                plain = _is_finite(line, verdict)
             except (ValidationError, SpecError):
-                verdict = _read_slowly(line, where, number)
-            yield number, verdict
+                plain = False
+            yield number, verdict if plain else _read_slowly(line, where, number)
+
+
+def _is_finite(line: bytes, verdict: Verdict) -> bool:
+    """Whether nothing in the line may be NaN or infinite, which the fast reader takes."""
+    score = verdict.score
+    if score is not None and not math.isfinite(score.value + score.min + score.max):
+        return False
+    return b"NaN" not in line and b"Infinity" not in line
 
 
 def _read_slowly(line: bytes, path: Path, number: int) -> Verdict:
-    """The verdict of a line that the fast reader refused: it may hold a lone surrogate, which only
-    the slow one takes, and the slow one names the field at fault.
+    """The verdict of a line that the fast reader refused, or should have: it may hold a lone
+    surrogate, which only the slow one takes, and the slow one names what is at fault.
     """
     import json
 
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_constant=finite_number, parse_float=finite_number)
     except ValueError as error:
         raise SpecError(f"not JSON: {error}", path=path, line=number) from error
     if not isinstance(row, dict):

@@ -85,9 +85,10 @@ def rubric_ref(rubric: Rubric) -> RubricRef:
 
 def verdict_id(kind: Kind, item: Item, candidates: tuple[Candidate, ...], judge: JudgeRef) -> str:
     """The stable id of a verdict: the same work gives the same id. 32 hex digits."""
+    reference = {} if item.reference is None else {"reference": item.reference}
     work = {
         "kind": kind,
-        "item": {"id": item.id, "prompt": as_dict(item.prompt), "reference": item.reference},
+        "item": {"id": item.id, "prompt": as_dict(item.prompt), **reference},
         "candidates": as_dict(candidates),
         "judge": as_dict(judge),
     }

@@ -6,7 +6,7 @@
 Each flag is a fact about the text, not a judgment of its author. An honest response to a question
 about judging can hold the same words, so what the prompt itself shows is not held against its
 responses. Time is linear in the text, and most texts are done with after a few searches for fixed
-words: about 30 microseconds for 2,000 characters.
+words: about 40 microseconds for 2,000 characters.
 
 | flag | what was noticed |
 |---|---|
@@ -50,9 +50,9 @@ Phrases = Mapping[bytes, tuple[str, ...]]
 _NO_PHRASES: Phrases = {}
 _PHRASE = 40
 """Characters of a rubric's words that nobody writes by chance."""
-_PIECES = 6
+_PIECES = 5
 _PIECE = 25
-_REPEATED = 0.5
+_REPEATED = 0.4
 _LEAST_CONSTANT = 20
 _SEEN_BITS = 1 << 24
 _MOST_RECURRING = 1 << 17
@@ -237,7 +237,7 @@ def _is_new(seen: bytearray, key: int) -> bool:
 
 
 def _is_repetitive(text: str) -> bool:
-    """Whether half of the lines, or of the sentences, end as others do."""
+    """Whether two fifths of the lines, or of the sentences, end as others do."""
     if len(text) < _PIECES * _PIECE:
         return False
     for pieces in (text.split("\n"), text.split(". ")):

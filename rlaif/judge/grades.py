@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from rlaif.judge.labels import Spread, first_place, level_spread, place_of
+from rlaif.judge.labels import LEAST_MASS, Spread, first_place, level_spread, place_of
 from rlaif.judge.parsing import (
     SCORE_MARK,
     blank_quoted,
@@ -146,7 +146,7 @@ def _grade(completion: Completion, criterion: Criterion, said: str, offset: int 
         raise unreadable(completion, f"grade {said} is outside {where}")
     place = place_of(completion, offset) if completion.tokens and offset is not None else None
     spread = level_spread(place, level_names(scale)) if place is not None else None
-    return _from_spread(int(level), spread if spread and spread.readable else None)
+    return _from_spread(int(level), spread if spread and spread.holds() else None)
 
 
 def _from_spread(level: int, spread: Spread | None) -> Grade:
@@ -156,14 +156,17 @@ def _from_spread(level: int, spread: Spread | None) -> Grade:
     return Grade(level, value, spread.p, spread.missing_mass)
 
 
-def parse_level(completion: Completion, criterion: Criterion) -> Grade:
+def parse_level(
+    completion: Completion, criterion: Criterion, *, least_mass: float = LEAST_MASS
+) -> Grade:
     """The grade of a reply that is a level and nothing else, by the probabilities of all levels.
 
     Without token probabilities it is the level that was given; see `has_probabilities`. The reply
     ends at its length as a rule, so that is no fault.
 
     Raises:
-        VerdictError: the reply was refused, is no level, or most of the probability lies on none.
+        VerdictError: the reply was refused, is no level, or less of the probability than
+            `least_mass` lies on levels.
     """
     if completion.finish_reason == "refusal":
         check_ended(completion)
@@ -178,7 +181,7 @@ def parse_level(completion: Completion, criterion: Criterion) -> Grade:
         return _grade(completion, criterion, said[1], None)
     ended = completion.finish_reason == "stop"
     spread = level_spread(place, level_names(scale), ended=ended)
-    if not spread.readable:
+    if not spread.holds(least_mass):
         held = 1 - spread.missing_mass
         message = f"only {held:.0%} of the probability lies on levels that can be told apart"
         raise unreadable(completion, message)

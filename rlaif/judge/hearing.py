@@ -7,7 +7,8 @@ and what a provider fails at is asked again below, by the backends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -19,9 +20,12 @@ from rlaif.judge.parsing import check_ended, rationale, unreadable, without_thin
 from rlaif.types import Call, Completion, Item, Message, Request, Sampling
 
 T = TypeVar("T")
+R = TypeVar("R")
 Correct = Callable[[VerdictError], str | None]
 """From the fault of a reply to what the judge is told about it; `None` not to ask again."""
 
+CACHED_CHARS = 4_000
+"""About 1,024 tokens, from which on most providers cache a prefix."""
 REFERENCE_STAND_IN = "(the judge's own answer)"
 """Stands in for a reference that the judge has yet to write, where requests are only counted."""
 
@@ -96,6 +100,18 @@ async def hear(
         return heard
     second = await ask(backend, asked_again(request, reply, told), shown)
     return _heard((first, second), read)
+
+
+async def together(jobs: Sequence[Callable[[], Awaitable[R]]], shared: int) -> list[R]:
+    """What `jobs` return, which ask requests that begin with `shared` characters alike.
+
+    They run at once, unless what they share is long enough for a provider's prompt cache: then the
+    first goes ahead, as a prefix can be found there only once it has been read.
+    """
+    first: list[R] = []
+    if shared >= CACHED_CHARS and len(jobs) > 1:
+        first = [await jobs[0]()]
+    return [*first, *await asyncio.gather(*(job() for job in jobs[len(first) :]))]
 
 
 def _heard(asked: tuple[Asked, ...], read: Callable[[Completion], T]) -> Heard[T]:

@@ -24,10 +24,9 @@ class Spread:
     p: Mapping[str, float]
     missing_mass: float
 
-    @property
-    def readable(self) -> bool:
-        """Whether enough of the probability lies on the labels."""
-        return bool(self.p) and 1.0 - self.missing_mass >= LEAST_MASS
+    def holds(self, least_mass: float = LEAST_MASS) -> bool:
+        """Whether at least so much of the probability lies on the labels, and any does."""
+        return bool(self.p) and 1.0 - self.missing_mass >= least_mass
 
 
 @dataclass(frozen=True, slots=True)

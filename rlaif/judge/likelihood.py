@@ -17,7 +17,7 @@ import asyncio
 from rlaif.backends.base import Backend
 from rlaif.errors import VerdictError
 from rlaif.judge.common import Asked, ask, no_verdict, verdict_id
-from rlaif.judge.pairwise import combine_orders
+from rlaif.judge.pair_form import combine_orders
 from rlaif.types import (
     Candidate,
     Comparison,
@@ -28,6 +28,7 @@ from rlaif.types import (
     Preference,
     Request,
     Sampling,
+    Shown,
     Verdict,
     Winner,
 )
@@ -101,7 +102,10 @@ class LikelihoodJudge:
         p_a = float(sigmoid((s_a - s_b) / self._temperature_nats))
         winner: Winner = "A" if s_a > s_b else "B" if s_b > s_a else "tie"
         # one reading serves both orders: no order was shown, so none can change the score
-        return combine_orders([OrderVerdict("AB", winner, p_a), OrderVerdict("BA", winner, p_a)])
+        shown: tuple[Shown, ...] = ("AB", "BA")
+        return combine_orders(
+            [OrderVerdict(order, winner, p_a, source="likelihood") for order in shown]
+        )
 
 
 def _score(given_prompt: Asked, alone: Asked) -> float:

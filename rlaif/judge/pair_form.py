@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rlaif.judge import endings
 from rlaif.judge.endings import Levels
@@ -78,15 +78,17 @@ class PairForm:
                 choices=tuple(endings.pair_tokens(self.ties, self.levels)),
                 shared=shared,
             )
-        labels = endings.pair_labels(self.ties, self.levels)
         return Request(
             messages,
             sampling=settings.sampling,
             draw=draw,
             top_logprobs=settings.top_logprobs,
-            json_schema=pair_schema(labels, reasoning) if settings.structured else None,
+            json_schema=self._schema(reasoning) if settings.structured else None,
             shared=shared,
         )
+
+    def _schema(self, reasoning: Reasoning) -> dict[str, Any]:
+        return pair_schema(endings.pair_labels(self.ties, self.levels), reasoning)
 
     def read(self, completion: Completion) -> PairReading:
         """The verdict in a reply.
@@ -94,7 +96,7 @@ class PairForm:
         Raises:
             VerdictError: there is none.
         """
-        reader = PairReader(self.ties, self.levels)
+        reader = PairReader(self.ties, self.levels, self.settings.least_mass)
         if self.method == "token":
             return reader.token(completion)
         return (

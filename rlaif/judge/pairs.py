@@ -15,7 +15,7 @@ from typing import Any
 
 from rlaif.errors import VerdictError
 from rlaif.judge.endings import Levels, pair_labels, pair_tokens
-from rlaif.judge.labels import Spread, first_place, label_spread, place_of
+from rlaif.judge.labels import LEAST_MASS, Spread, first_place, label_spread, place_of
 from rlaif.judge.parsing import (
     check_ended,
     no_mark,
@@ -67,6 +67,8 @@ class PairReader:
 
     ties: bool = True
     levels: Levels = 3
+    least_mass: float = LEAST_MASS
+    """Probability that must lie on the labels of a reply that is one token."""
 
     def mark(self, completion: Completion) -> PairReading:
         """The verdict of the last mark.
@@ -98,7 +100,7 @@ class PairReader:
         if said not in labels:
             raise unreadable(completion, f'"verdict" is not one of {", ".join(labels)}')
         spread = self._spread_in(completion, start, said)
-        if spread is None or not spread.readable:
+        if spread is None or not spread.holds():
             return self._labelled(said, completion)
         return self._soft(said, spread)
 
@@ -116,8 +118,8 @@ class PairReader:
         a rule, so that is no fault.
 
         Raises:
-            VerdictError: the reply was refused, names no label, or most of the probability lies on
-                none.
+            VerdictError: the reply was refused, names no label, or too little of the probability
+                lies on labels.
         """
         if completion.finish_reason == "refusal":
             check_ended(completion)
@@ -130,7 +132,7 @@ class PairReader:
                 raise no_mark(completion, text, f"the reply is not one of {', '.join(tokens)}")
             return self._labelled(tokens[said], completion)
         spread = label_spread(place, "", tokens)
-        if not spread.readable:
+        if not spread.holds(self.least_mass):
             message = f"only {1 - spread.missing_mass:.0%} of the probability lies on the labels"
             raise unreadable(completion, message)
         return self._soft(max(spread.p, key=lambda label: spread.p[label]), spread)

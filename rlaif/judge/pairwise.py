@@ -7,9 +7,9 @@ verdict.preference.p_a          # P(a preferred), mean over both orders
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from rlaif.backends.base import Backend
@@ -22,7 +22,9 @@ from rlaif.judge.hearing import (
     hear,
     hear_reference,
     own_reference,
+    together,
 )
+from rlaif.judge.labels import LEAST_MASS
 from rlaif.judge.markers import Markers
 from rlaif.judge.pair_form import PairForm, PairMethod, combine_orders, order_verdict
 from rlaif.judge.record import Record
@@ -62,6 +64,8 @@ class PairwiseJudge:
             where the item brings no reference: one call a prompt, kept in the reply store.
         reask: Whether a judge whose reply cannot be read is told so, once.
         structured: Ask for a JSON object, held to a schema where the backend can.
+        least_mass: Probability that must lie on the labels where one token is all that is read;
+            with less there is no verdict. Weak models may need less; `missing_mass` says how much.
         max_chars, too_long: A longer response is refused (no verdict, `truncated`) before any call,
             or cut in the middle where the judge sees it.
         markers: Where the codes in the tags around judged text come from. Give one with a key where
@@ -90,6 +94,7 @@ class PairwiseJudge:
         reference: ReferenceFrom = "given",
         reask: bool = True,
         structured: bool = False,
+        least_mass: float = LEAST_MASS,
         max_chars: int = MAX_CHARS,
         too_long: TooLong = "refuse",
         markers: Markers | None = None,
@@ -106,9 +111,12 @@ class PairwiseJudge:
             reask=reask,
             structured=structured,
             reference=reference,
+            least_mass=least_mass,
             max_chars=max_chars,
             too_long=too_long,
         )
+        if method == "verdict" and least_mass != LEAST_MASS:
+            raise ConfigError("least_mass is for the method token: a verdict's mark is one without")
         if method == "token" and structured:
             raise ConfigError("a verdict of one token is no JSON object: choose one")
         self._screen = Screen(self._settings, on_injection, constant)
@@ -219,12 +227,11 @@ class PairwiseJudge:
     async def _judged(self, record: Record, rubric: Rubric, comparison: Comparison) -> Verdict:
         asks = self._asks(rubric, comparison)
         read, correct = self._form.read, self._form.correct()
-        heard = await asyncio.gather(
-            *(
-                hear(self._backend, request, read, correct=correct, shown=shown)
-                for shown, request in asks
-            )
-        )
+        jobs = [
+            partial(hear, self._backend, request, read, correct=correct, shown=shown)
+            for shown, request in asks
+        ]
+        heard = await together(jobs, asks[0][1].shared)
         record = record.after(call for one in heard for call in one.calls)
         draws = self._settings.draws
         try:

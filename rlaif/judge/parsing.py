@@ -108,7 +108,7 @@ def parse_winner_mark(completion: Completion) -> tuple[Winner, float, float | No
     winner = _WINNERS[mark[1].lower()]
     if completion.tokens and (place := place_of(completion, mark.start(1))) is not None:
         spread = label_spread(place, mark[1], _NAMES)
-        if spread.readable:
+        if spread.holds():
             p_first = spread.p.get("A", 0.0) + 0.5 * spread.p.get("tie", 0.0)
             return winner, p_first, spread.missing_mass
     return winner, P_FIRST[winner], None

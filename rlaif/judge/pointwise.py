@@ -7,14 +7,21 @@ verdict.score.value             # mean of P(level) over the scale's levels
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 from rlaif.backends.base import Backend
 from rlaif.errors import ConfigError, VerdictError
 from rlaif.judge.common import RubricSource, rubric_for, rubric_ref
-from rlaif.judge.hearing import REFERENCE_STAND_IN, enough, hear_reference, own_reference
+from rlaif.judge.hearing import (
+    REFERENCE_STAND_IN,
+    enough,
+    hear_reference,
+    own_reference,
+    together,
+)
+from rlaif.judge.labels import LEAST_MASS
 from rlaif.judge.markers import Markers
 from rlaif.judge.record import Record
 from rlaif.judge.scales import Aggregate, CriterionScore, aggregate_grades, combined_score
@@ -53,6 +60,8 @@ class PointwiseJudge:
             where the item brings no reference: one call a prompt, kept in the reply store.
         reask: Whether a judge whose reply cannot be read is told so, once.
         structured: Ask for a JSON object, held to a schema where the backend can.
+        least_mass: Probability that must lie on the labels where one token is all that is read;
+            with less there is no verdict. Weak models may need less; `missing_mass` says how much.
         max_chars, too_long: A longer response is refused (no verdict, `truncated`) before any call,
             or cut in the middle where the judge sees it.
         markers: Where the codes in the tags around judged text come from. Give one with a key where
@@ -79,6 +88,7 @@ class PointwiseJudge:
         reference: ReferenceFrom = "given",
         reask: bool = True,
         structured: bool = False,
+        least_mass: float = LEAST_MASS,
         max_chars: int = MAX_CHARS,
         too_long: TooLong = "refuse",
         markers: Markers | None = None,
@@ -87,6 +97,8 @@ class PointwiseJudge:
     ) -> None:
         if method == "expectation" and criteria_calls == "one":
             raise ConfigError("an expectation reads one level a call: ask each criterion by itself")
+        if method == "verdict" and least_mass != LEAST_MASS:
+            raise ConfigError("least_mass is for the method expectation: a grade is one without")
         if method == "expectation" and structured:
             raise ConfigError("a level alone is no JSON object: choose one")
         if draws is not None:
@@ -100,6 +112,7 @@ class PointwiseJudge:
             reask=reask,
             structured=structured,
             reference=reference,
+            least_mass=least_mass,
             max_chars=max_chars,
             too_long=too_long,
         )
@@ -181,12 +194,12 @@ class PointwiseJudge:
         self, record: Record, rubric: Rubric, item: Item, candidate: Candidate
     ) -> Verdict:
         parts = self._parts_of(rubric)
-        graded = await asyncio.gather(
-            *(
-                self._form.grade(self._backend, part, item, candidate, parts=len(parts))
-                for part in parts
-            )
-        )
+        asks = [self._form.requests(p, item, candidate, parts=len(parts)) for p in parts]
+        jobs = [
+            partial(self._form.grade, self._backend, part, requests)
+            for part, requests in zip(parts, asks, strict=True)
+        ]
+        graded = await together(jobs, asks[0][0].shared)
         record = record.after(call for one in graded for call in one.calls)
         found: dict[str, CriterionScore] = {}
         try:

@@ -122,7 +122,7 @@ def shared_length(
     text, code = messages[-1].content, markers.code(item)
     if criteria_last:
         last = text.rfind(f"</{code}:")
-        return text.find(">", last) + 3
+        return text.find(">\n\n", last) + 3 if last >= 0 else 0
     starts = (text.find(f"<{code}:{tag}>") for tag in ("response", "response_a", "response_b"))
     return min((at for at in starts if at >= 0), default=0)
 

@@ -31,6 +31,7 @@ from rlaif.types import (
     Request,
     Sampling,
     Score,
+    Shown,
     Verdict,
     Winner,
 )
@@ -64,7 +65,7 @@ class RewardJudge:
         return [self.request(item, candidate) for candidate in (comparison.a, comparison.b)]
 
     def request(self, item: Item, candidate: Candidate) -> Request:
-        """What scoring a response would ask."""
+        """What scoring a response asks."""
         if all(message.role == "assistant" for message in candidate.response):
             said: tuple[Message, ...] = (Message("assistant", candidate.text),)
         else:
@@ -130,7 +131,10 @@ class RewardJudge:
         p_a = _sigmoid((r_a - r_b) / self._temperature_nats)
         winner: Winner = "A" if r_a > r_b else "B" if r_b > r_a else "tie"
         # one reading serves both orders: no order was shown, so none can change the reward
-        return combine_orders([OrderVerdict("AB", winner, p_a), OrderVerdict("BA", winner, p_a)])
+        shown: tuple[Shown, ...] = ("AB", "BA")
+        return combine_orders(
+            [OrderVerdict(order, winner, p_a, source="reward") for order in shown]
+        )
 
 
 def read_reward(asked: Asked) -> float:

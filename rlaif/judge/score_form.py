@@ -5,9 +5,9 @@ A part is a rubric of the criteria that one call asks about: the whole rubric, o
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from rlaif.backends.base import Backend
@@ -21,7 +21,7 @@ from rlaif.judge.grades import (
     parse_level,
     parse_structured_grades,
 )
-from rlaif.judge.hearing import Correct, Heard, hear
+from rlaif.judge.hearing import Correct, Heard, hear, together
 from rlaif.judge.labels import longest_level
 from rlaif.judge.markers import Markers
 from rlaif.judge.rendering import render_score, shared_length
@@ -119,7 +119,8 @@ class ScoreForm:
         choices: tuple[str, ...] = ()
         if self.method == "expectation":
             choices = level_names(part.criteria[0].scale)
-            sampling = replace(sampling, max_tokens=longest_level(choices))
+            tokens = longest_level(choices)
+            sampling = replace(sampling, temperature=0.0, top_p=1.0, max_tokens=tokens)
         elif settings.structured:
             schema = score_schema(part.criteria, part.reasoning)
         return [
@@ -139,23 +140,20 @@ class ScoreForm:
         """What reads the grades in a reply; it raises `VerdictError` where there are none."""
         criteria = part.criteria
         if self.method == "expectation":
-            return lambda completion: _expected(completion, part)
+            return lambda completion: _expected(completion, part, self.settings.least_mass)
         if self.settings.structured:
             return lambda completion: parse_structured_grades(completion, criteria)
         return lambda completion: parse_grades(completion, criteria)
 
-    async def grade(
-        self, backend: Backend, part: Rubric, item: Item, candidate: Candidate, *, parts: int
-    ) -> Graded:
-        """What the judge says about one part of `parts`.
+    async def grade(self, backend: Backend, part: Rubric, requests: Sequence[Request]) -> Graded:
+        """What the judge says about one part, asked by its `requests`.
 
         Raises:
-            DataError: the rubric needs a reference and the item has none.
             BackendError: a fatal failure of the provider.
         """
-        requests = self.requests(part, item, candidate, parts=parts)
         read, correct = self.reader(part), self.correct(part)
-        heard = await asyncio.gather(*(hear(backend, r, read, correct=correct) for r in requests))
+        jobs = [partial(hear, backend, request, read, correct=correct) for request in requests]
+        heard = await together(jobs, requests[0].shared)
         if isinstance(heard[0].error, NoProbabilities):
             drawn = await self._drawn(backend, part, requests[0])
             return Graded(drawn, tried=heard[0].calls)
@@ -176,16 +174,16 @@ class ScoreForm:
         asked = [
             replace(request, sampling=sampling, draw=draw, top_logprobs=0) for draw in range(draws)
         ]
-        return tuple(
-            await asyncio.gather(*(hear(backend, r, read, correct=correct) for r in asked))
-        )
+        jobs = [partial(hear, backend, one, read, correct=correct) for one in asked]
+        return tuple(await together(jobs, len(request.messages[-1].content)))
 
 
-def _expected(completion: Completion, part: Rubric) -> Grades:
+def _expected(completion: Completion, part: Rubric, least_mass: float) -> Grades:
     if completion.finish_reason != "refusal" and not has_probabilities(completion):
         message = "the backend gives no token probabilities"
         raise NoProbabilities(message, cause="unreadable", reply=completion.text)
-    return {part.criteria[0].name: parse_level(completion, part.criteria[0])}
+    criterion = part.criteria[0]
+    return {criterion.name: parse_level(completion, criterion, least_mass=least_mass)}
 
 
 def parts_of(rubric: Rubric, each: bool) -> tuple[Rubric, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from rlaif.errors import ConfigError
+from rlaif.judge.labels import LEAST_MASS
 from rlaif.specs.rubric import Rubric
 from rlaif.types import Candidate, Item, Message, Messages, Sampling
 
@@ -32,6 +33,8 @@ class Settings:
     reask: bool = True
     structured: bool = False
     reference: ReferenceFrom = "given"
+    least_mass: float = LEAST_MASS
+    """Probability that must lie on the labels or levels where one token is all that is read."""
     max_chars: int = MAX_CHARS
     """Most characters of a prompt, a reference or a response."""
     too_long: TooLong = "refuse"
@@ -42,6 +45,8 @@ class Settings:
         if self.draws > 1 and self.sampling.temperature == 0:
             message = f"{self.draws} draws at temperature 0 are one draw: raise the temperature"
             raise ConfigError(message)
+        if not 0.0 <= self.least_mass <= 1.0:
+            raise ConfigError(f"least_mass is a probability, not {self.least_mass}")
         if self.max_chars < _LEAST_CHARS:
             raise ConfigError(f"max_chars is {_LEAST_CHARS} at least, not {self.max_chars}")
 
@@ -52,6 +57,7 @@ class Settings:
             (self.reference == "judge", "own reference"),
             (self.structured, "structured"),
             (not self.reask, "asked once"),
+            (self.least_mass != LEAST_MASS, f"least mass {self.least_mass:g}"),
             (self.too_long == "cut", f"cut at {self.max_chars} characters"),
         ]
         return [word for used, word in words if used]

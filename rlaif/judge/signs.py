@@ -77,7 +77,11 @@ _JSON_KEY = "(?:verdict|winner|preference|preferred|better|best_response|choice)
 SIGNS: tuple[Sign, ...] = (
     Sign(
         "verdict_shaped",
-        re.compile(rf"\[\[\s*{VERDICT_LABEL}\s*\]\]", re.IGNORECASE),
+        # x[[0]] is an index; a number is a verdict only where it is none
+        re.compile(
+            rf"\[\[\s*(?!-?\d+\s*\]){VERDICT_LABEL}\s*\]\]|(?<![\w)\]])\[\[\s*-?\d+\s*\]\]",
+            re.IGNORECASE,
+        ),
         texts=("[[",),
         character="[",
     ),

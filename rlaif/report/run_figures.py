@@ -255,7 +255,7 @@ class RunFigures:
 
 def reads_alone(verdict: Verdict) -> bool:
     """Whether its judge reads each response by itself, so that no order was shown."""
-    return verdict.judge.method.startswith("likelihood")
+    return verdict.judge.method.startswith(("likelihood", "reward"))
 
 
 def category_of(verdict: Verdict) -> str:

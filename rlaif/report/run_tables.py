@@ -280,7 +280,7 @@ def _behavior_intro(figures: RunFigures) -> str:
         return "Both orders of each pair, side by side."
     if figures.disagreements.values:
         return "The verdicts are recorded combined: which place won is not known."
-    if all(method.startswith("likelihood") for method in figures.methods):
+    if all(method.startswith(("likelihood", "reward")) for method in figures.methods):
         return "It reads each response by itself, so no order can move it."
     return "Only one order was asked, so position bias cannot be told from opinion."
 

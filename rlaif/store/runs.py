@@ -165,7 +165,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, parse_constant=_finite, parse_float=_finite)
+                row = json.loads(line, parse_constant=finite_number, parse_float=finite_number)
             except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
                 raise SpecError(f"not JSON: {error}", path=path, line=number) from error
             if not isinstance(row, dict):
@@ -173,7 +173,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def _finite(text: str) -> float:
+def finite_number(text: str) -> float:
     """The number in `text`. NaN and infinities are not JSON, and would spoil what is computed."""
     number = float(text)
     if not math.isfinite(number):

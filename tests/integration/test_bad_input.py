@@ -329,7 +329,7 @@ def test_a_verdict_without_a_finite_number_is_refused_by_line(
     rlaif("judge", "compare", pairs, "-m", judge, "-o", "run")
     path = Path("run/verdicts.jsonl")
     first, second, *_ = path.read_text().splitlines()
-    path.write_text(first + "\n" + second.replace('"p_a": 0.0', f'"p_a": {number}') + "\n")
+    path.write_text(first + "\n" + second.replace('"p_a":0.0', f'"p_a":{number}') + "\n")
     done = rlaif("prefer", "run", "-o", "set")
     assert done.code == 2
     assert done.error == (f"run/verdicts.jsonl:2: not JSON: {number} is not a finite number")
@@ -410,7 +410,17 @@ def test_a_response_of_a_million_characters(judge: str) -> None:
     pytest.importorskip("datasets")
     long = GOOD + " word" * 200_000
     data = write_rows(Path("d.jsonl"), {**ROW, "response_a": long, "response_b": BAD + long[:-9]})
-    assert rlaif("judge", "compare", data, "-m", judge, "-o", "run").code == 0
+    words = ("judge", "compare", data, "-m", judge, "-o")
+    refused = rlaif(*words, "refused")
+    assert (refused.code, refused.err) == (
+        1,
+        "error: 100.0% of the items have no verdict, over the limit\n",
+    )
+    [verdict] = rows(Path("refused/verdicts.jsonl"))
+    assert (verdict["cause"], verdict["calls"]) == ("truncated", [])
+    assert "over the limit of 400,000" in verdict["rationale"]
+    assert rlaif(*words, "cut", "--too-long", "cut").code == 0
+    assert rlaif(*words, "run", "--max-chars", 2_000_000).code == 0
     assert rlaif("prefer", "run", "-o", "set", "--test-share", 0).code == 0
     [row] = rows(Path("set/train.jsonl"))
     assert row["chosen"][0]["content"] == long

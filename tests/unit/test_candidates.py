@@ -107,6 +107,36 @@ def test_a_run_folder_gives_back_what_was_written(tmp_path: Path) -> None:
     assert row["draws"][1]["candidate"] == "m/x#1"
 
 
+def test_a_stop_keeps_what_was_drawn_and_never_as_the_whole(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", {})
+
+    async def stopped() -> dict[str, object]:
+        stop = asyncio.Event()
+
+        def script(request: Request) -> str:
+            if request.messages[-1].content == "prompt 1":
+                stop.set()
+            return "good"
+
+        return await write_candidates(
+            ITEMS,
+            [ScriptedBackend(script, model="m/x")],
+            run,
+            n=2,
+            sampling=Sampling(),
+            concurrency=2,
+            stop=stop,
+            also=lambda: {"retries": {}},
+        )
+
+    summary = asyncio.run(stopped())
+    assert (summary["interrupted"], summary["retries"]) == (True, {})
+    kept = (run.path / "candidates.jsonl.partial").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in kept] == [i.id for i in ITEMS][: len(kept)]
+    assert 2 <= len(kept) < len(ITEMS)
+    assert not (run.path / "candidates.jsonl").exists()
+
+
 FOUR = [candidate(name, name) for name in "abcd"]
 
 

@@ -3,13 +3,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import namedtuple
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif.canonical import canonical_json, digest, json_line
+from rlaif.canonical import canonical_json, digest, json_bytes, json_line
+from rlaif.types import Usage
 
 TEXT = st.text(st.characters(codec=None), max_size=20)  # lone surrogates too
 PLAIN = st.recursive(
@@ -57,10 +60,57 @@ def test_the_spelling_is_fixed() -> None:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("write", [canonical_json, digest, json_line])
-def test_numbers_that_json_cannot_say_are_refused(write: Any, number: float) -> None:
+@pytest.mark.parametrize("write", [canonical_json, digest, json_line, json_bytes])
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda number: {"a": [number]},
+        lambda number: {"a": {"b": (None, np.float64(number))}},
+        lambda number: {number: "null"},
+        lambda number: ["\ud800", number],
+    ],
+)
+def test_numbers_that_json_cannot_say_are_refused(write: Any, around: Any, number: float) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        write({"a": [number]})
+        write(around(number))
+
+
+Point = namedtuple("Point", "x y")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"p": np.float64(0.5), "s": "é"}, {"p": 0.5, "s": "é"}),
+        ([1e16, Point(1, "é")], [1e16, [1, "é"]]),
+        ((1, (2,)), [1, [2]]),
+        ({1: "é", 10: "b"}, {"1": "é", "10": "b"}),
+        ({2: None, 10: True}, {"10": True, "2": None}),
+        ({None: 1, True: 2}, {"true": 2, "null": 1}),
+    ],
+)
+def test_what_json_does_not_tell_apart_is_spelled_alike(one: Any, other: Any) -> None:
+    assert canonical_json(one) == canonical_json(other)
+
+
+@pytest.mark.parametrize("write", [canonical_json, digest, json_line, json_bytes])
+@pytest.mark.parametrize("value", [Usage(), {1, 2}, b"x", [object()], {"\ud800": object()}])
+def test_what_json_has_not_is_refused(write: Any, value: Any) -> None:
+    with pytest.raises(TypeError, match="JSON"):
+        write(value)
+
+
+@pytest.mark.parametrize("value", [2**70, -(2**63) - 1, [[[["\ud800"]]]], "null", {"a": None}])
+def test_the_rest_goes_through_the_standard_library(value: Any) -> None:
+    for text in (canonical_json(value), json_line(value), json_bytes(value).decode()):
+        assert json.loads(text) == value
+
+
+def test_deep_values_are_written() -> None:
+    deep: Any = "x"
+    for _ in range(400):
+        deep = [deep]
+    assert json.loads(canonical_json(deep)) == deep
 
 
 @given(PLAIN)
@@ -73,4 +123,5 @@ def test_a_line_is_one_line_of_utf8_and_the_same_value(value: Any) -> None:
 
 def test_a_line_is_readable_unless_utf8_cannot_carry_it() -> None:
     assert json_line({"b": "café 東京", "a": 1}) == '{"b":"café 東京","a":1}\n'
+    assert json_bytes({"b": "é", "a": 1}) == '{"b":"é","a":1}'.encode()
     assert json_line("é \ud800") == '"\\u00e9 \\ud800"\n'

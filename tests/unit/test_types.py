@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from types import MappingProxyType
 from typing import Any, get_args
 
 import pytest
@@ -270,3 +272,45 @@ def test_a_winner_that_contradicts_its_probability_is_refused(
     with pytest.raises(SpecError) as caught:
         Verdict.from_dict(row)
     assert caught.value.field == field
+
+
+def _reflected(value: Any, keep_none: bool) -> Any:
+    """What `as_dict` says, in the plainest words."""
+    if is_dataclass(value):
+        plain = {f.name: _reflected(getattr(value, f.name), keep_none) for f in fields(value)}
+        return {k: v for k, v in plain.items() if keep_none or v is not None}
+    if isinstance(value, dict):
+        return {str(k): _reflected(v, keep_none) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_reflected(v, keep_none) for v in value]
+    return value
+
+
+@given(verdicts(), st.booleans())
+def test_plain_data_is_that_of_the_fields(made: Verdict, keep_none: bool) -> None:
+    plain = as_dict(made, keep_none=keep_none)
+    assert plain == _reflected(made, keep_none)
+    assert list(plain) == list(_reflected(made, keep_none))
+
+
+def test_other_mappings_and_sequences_become_dicts_and_lists() -> None:
+    class Names(tuple):
+        __slots__ = ()
+
+    meta = MappingProxyType({1: Names(("a", None))})
+    assert as_dict(Item("i", (), meta=meta)) == {
+        "id": "i",
+        "prompt": [],
+        "meta": {"1": ["a", None]},
+    }
+
+
+def test_a_request_that_told_its_digest_is_the_same_request() -> None:
+    request, other = (Request((Message("user", "hi"),)) for _ in range(2))
+    first = request.digest("m")
+    assert request.digest("n") != first
+    assert request.digest("m") == first == other.digest("m")
+    assert request == other
+    assert repr(request) == repr(other)
+    assert replace(request, draw=1).digest("m") != first
+    assert pickle.loads(pickle.dumps(request)).digest("m") == first

@@ -32,3 +32,25 @@ def instance(kind: type[Exception], status: int, said: str, **more: Any) -> Exce
     args = [known.get(p.name, "x") for p in wanted if p.kind is p.POSITIONAL_OR_KEYWORD]
     named = {p.name: known.get(p.name, "x") for p in wanted if p.kind is p.KEYWORD_ONLY}
     return kind(*args, **named)
+
+
+_KINDS = {
+    **dict.fromkeys((401, 402, 403), "access"),
+    **dict.fromkeys((408, 504, 524), "timeout"),
+    **dict.fromkeys((503, 529), "overload"),
+    **dict.fromkeys((409, 425), "server"),
+    429: "rate_limit",
+}
+
+
+def expected_kind(error: Exception) -> str:
+    """The kind of ours that an SDK's error is, told by its name and its HTTP status."""
+    status = getattr(error, "status_code", None)
+    name = type(error).__name__
+    if name == "APIResponseValidationError":
+        return "bad_reply"
+    if isinstance(status, int):
+        return _KINDS.get(status, "server" if status >= 500 else "request")
+    if ("Connection" in name and "WebSocket" not in name) or name == "APITimeoutError":
+        return "connection"
+    return "request"

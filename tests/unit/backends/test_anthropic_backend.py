@@ -13,7 +13,7 @@ from rlaif.backends.base import BackendOptions
 from rlaif.backends.families import thinking_room
 from rlaif.errors import BackendError, ConfigError
 from rlaif.types import Completion, Message, Request, Sampling, Usage
-from tests.unit.backends.sdk_errors import instance, subclasses
+from tests.unit.backends.sdk_errors import expected_kind, instance, subclasses
 from tests.wire import Fault, WireServer, api_error
 
 KEY = "sk-ant-api03-Zq7Xw2Vt9Lm4"
@@ -286,6 +286,7 @@ def test_every_error_of_the_sdk_becomes_ours(
     with pytest.raises(BackendError) as caught:
         asyncio.run(once())
     assert KEY not in str(caught.value)
+    assert caught.value.kind == expected_kind(error)
     transient = anthropic.APIConnectionError | anthropic.APIResponseValidationError
     answered = isinstance(error, anthropic.APIStatusError)
     assert caught.value.retryable == (

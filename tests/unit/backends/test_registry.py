@@ -12,7 +12,14 @@ import pytest
 
 from rlaif.backends import registry
 from rlaif.backends.base import BackendOptions
-from rlaif.backends.registry import PROVIDERS, key_variable, open_provider, split_address
+from rlaif.backends.registry import (
+    PROVIDERS,
+    key_variable,
+    open_provider,
+    proxy_for,
+    resolve_options,
+    split_address,
+)
 from rlaif.errors import ConfigError
 
 
@@ -107,3 +114,95 @@ def test_importing_the_backends_loads_no_sdk() -> None:
     code += "print(*{'openai', 'anthropic', 'aiohttp', 'httpx2', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+KEYS = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2", "RLAIF_SERVER_API_KEY": "sk-3"}
+AZURE = {"AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com", "AZURE_OPENAI_API_KEY": "az"}
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [("openai/x", "sk-1"), ("anthropic/x", "sk-2"), ("server/x", "sk-3"), ("local/x", None)],
+)
+def test_each_provider_gets_its_own_key_only(address: str, key: str | None) -> None:
+    assert resolve_options(address, KEYS | AZURE).api_key == key
+
+
+def test_a_base_url_that_is_given_comes_before_the_environments() -> None:
+    environ = {"OPENAI_BASE_URL": "http://a/v1", "ANTHROPIC_BASE_URL": "http://b"}
+    assert resolve_options("openai/x", environ).base_url == "http://a/v1"
+    assert resolve_options("anthropic/x", environ).base_url == "http://b"
+    assert resolve_options("openai/x", environ, base_url="http://c").base_url == "http://c"
+    assert resolve_options("server/x", environ).base_url is None
+
+
+@pytest.mark.parametrize(
+    ("more", "base_url", "azure"),
+    [
+        ({}, None, True),
+        ({"OPENAI_API_KEY": "sk-1"}, None, False),
+        ({"OPENAI_API_KEY": "sk-1", "OPENAI_API_TYPE": "azure"}, None, True),
+        ({"OPENAI_BASE_URL": "http://a"}, None, False),
+        ({}, "http://a", False),
+        ({"AZURE_OPENAI_ENDPOINT": ""}, None, False),
+    ],
+)
+def test_azure_is_chosen_by_the_environment(
+    more: dict[str, str], base_url: str | None, azure: bool
+) -> None:
+    environ = AZURE | {"OPENAI_API_VERSION": "2024-10-21"} | more
+    found = resolve_options("openai/x", environ, base_url=base_url)
+    assert found.azure == azure
+    if azure:
+        assert (found.api_key, found.base_url) == ("az", AZURE["AZURE_OPENAI_ENDPOINT"])
+        assert found.api_version == "2024-10-21"
+    else:
+        assert found.api_version is None
+    assert not resolve_options("anthropic/x", environ).azure
+
+
+def test_azure_without_its_key_names_the_variable() -> None:
+    options = resolve_options("openai/x", {"AZURE_OPENAI_ENDPOINT": "https://x.azure.com"})
+    with pytest.raises(ConfigError, match="set AZURE_OPENAI_API_KEY"):
+        open_provider("openai/x", options)
+
+
+@pytest.mark.parametrize(
+    ("environ", "url", "proxy"),
+    [
+        ({}, "https://a.org/v1", None),
+        ({"HTTPS_PROXY": "http://p:1"}, "https://a.org/v1", "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1"}, "http://a.org/v1", None),
+        ({"HTTP_PROXY": "http://p:1"}, "http://a.org/v1", "http://p:1"),
+        ({"ALL_PROXY": "http://p:1"}, "http://a.org", "http://p:1"),
+        ({"all_proxy": "p:1"}, "a.org:80/v1", "p:1"),
+        ({"https_proxy": "low", "HTTPS_PROXY": "up"}, "https://a.org", "low"),
+        ({"https_proxy": "", "HTTPS_PROXY": "up"}, "https://a.org", "up"),
+        ({"ALL_PROXY": "p", "NO_PROXY": "b.org, a.org"}, "https://a.org/v1", None),
+        ({"ALL_PROXY": "p", "NO_PROXY": "a.org"}, "https://api.a.org/v1", None),
+        ({"ALL_PROXY": "p", "NO_PROXY": ".a.org"}, "https://api.a.org/v1", None),
+        ({"ALL_PROXY": "p", "NO_PROXY": "a.org"}, "https://bada.org/v1", "p"),
+        ({"ALL_PROXY": "p", "NO_PROXY": "a.org:99"}, "https://a.org/v1", "p"),
+        ({"ALL_PROXY": "p", "NO_PROXY": "a.org:99"}, "https://a.org:99/v1", None),
+        ({"ALL_PROXY": "p", "no_proxy": "*"}, "https://a.org/v1", None),
+        ({"ALL_PROXY": "p", "NO_PROXY": "localhost,127.0.0.1"}, "http://127.0.0.1:8/v1", None),
+        ({"ALL_PROXY": "p"}, "", None),
+    ],
+)
+def test_the_proxy_of_the_environment(environ: dict[str, str], url: str, proxy: str | None) -> None:
+    assert proxy_for(url, environ) == proxy
+
+
+def test_the_proxy_goes_by_the_providers_address() -> None:
+    environ = {"HTTPS_PROXY": "http://p:1"}
+    for address in ("openai/x", "anthropic/x"):
+        assert resolve_options(address, environ).proxy == "http://p:1"
+    assert resolve_options("server/x", environ, base_url="http://a/v1").proxy is None
+    assert resolve_options("local/x", environ).proxy is None
+
+
+def test_options_never_show_a_key_or_a_proxys_password() -> None:
+    environ = {"OPENAI_API_KEY": "sk-1", "HTTPS_PROXY": "http://me:s3cret@p:1"}
+    shown = repr(resolve_options("openai/x", environ))
+    assert "sk-1" not in shown
+    assert "s3cret" not in shown

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rlaif.backends.base import BackendOptions
+from rlaif.backends.pace import RateLimits, ReportsLimits
 from rlaif.backends.server import ServerBackend
 from rlaif.errors import BackendError, ConfigError
 from rlaif.types import Completion, Message, Request, TokenLogprob
@@ -251,3 +252,138 @@ def test_a_closed_backend_opens_again_when_asked() -> None:
 
     with WireServer() as server:
         assert asyncio.run(twice(server)) == "A fixed reply."
+
+
+HELD = Request(REQUEST.messages, choices=("A", 'say "B"\n'))
+
+
+@pytest.mark.parametrize(
+    ("owner", "version", "sent"),
+    [
+        ("vllm", "0.12.0", {"structured_outputs": {"choice": ["A", 'say "B"\n']}}),
+        ("vllm", "0.11.1rc2", {"structured_outputs": {"choice": ["A", 'say "B"\n']}}),
+        ("vllm", None, {"structured_outputs": {"choice": ["A", 'say "B"\n']}}),
+        ("vllm", "dev", {"structured_outputs": {"choice": ["A", 'say "B"\n']}}),
+        ("vllm", "0.9.2", {"guided_choice": ["A", 'say "B"\n']}),
+        ("llamacpp", None, {"grammar": r'root ::= "A" | "say \"B\"\n"'}),
+        ("sglang", None, {"regex": '(A|say\\ "B"\\\n)'}),
+        ("library", None, {}),
+        (None, None, {}),
+    ],
+)
+def test_a_reply_is_held_to_its_choices_in_the_servers_own_words(
+    owner: str | None, version: str | None, sent: dict[str, Any]
+) -> None:
+    with WireServer(owner=owner, version=version) as server:
+        ask(server, HELD, HELD)
+        bodies = [call.body for call in server.requests]
+    own = ("structured_outputs", "guided_choice", "grammar", "regex", "cache_prompt")
+    assert [{k: v for k, v in body.items() if k in own} for body in bodies] == [sent, sent]
+
+
+@pytest.mark.parametrize(("owner", "kept"), [("llamacpp", True), ("vllm", None)])
+def test_a_prompt_that_others_begin_with_is_kept_where_that_must_be_said(
+    owner: str, kept: bool | None
+) -> None:
+    with WireServer(owner=owner) as server:
+        ask(server, Request(REQUEST.messages, shared=3))
+        assert server.requests[0].body.get("cache_prompt") is kept
+
+
+def test_an_ordinary_request_asks_nobody_who_they_are() -> None:
+    with WireServer(owner="vllm") as server:
+        ask(server, REQUEST)
+        assert server.connections == 1
+        assert set(server.requests[0].body) == {"model", "messages", "temperature", "max_tokens"}
+
+
+def test_a_server_that_refuses_its_own_words_is_asked_without() -> None:
+    with WireServer(owner="vllm", faults=refuse("structured_outputs")) as server:
+        ask(server, HELD, HELD)
+        sent = ["structured_outputs" in call.body for call in server.requests]
+    assert sent == [True, False, False]
+
+
+def test_calls_that_wait_to_know_the_server_outlive_one_that_is_cancelled() -> None:
+    async def two(server: WireServer) -> str:
+        backend = ServerBackend("judge", BackendOptions(base_url=server.url))
+        first = asyncio.create_task(backend.complete(HELD))
+        second = asyncio.create_task(backend.complete(HELD))
+        await asyncio.sleep(0)
+        first.cancel()
+        try:
+            return (await second).text
+        finally:
+            await backend.aclose()
+
+    with WireServer(owner="vllm") as server:
+        assert asyncio.run(two(server)) == "A fixed reply."
+
+
+def test_closing_while_the_server_is_asked_who_it_is() -> None:
+    async def close(server: WireServer) -> str:
+        backend = ServerBackend("judge", BackendOptions(base_url=server.url))
+        waiting = asyncio.create_task(backend.complete(HELD))
+        await asyncio.sleep(0)
+        await backend.aclose()
+        waiting.cancel()
+        said = await backend.complete(HELD)
+        await backend.aclose()
+        return said.text
+
+    with WireServer(owner="vllm") as server:
+        assert asyncio.run(close(server)) == "A fixed reply."
+
+
+def test_what_the_headers_say_of_limits_is_passed_on() -> None:
+    limits = {"x-ratelimit-remaining-requests": "7", "x-ratelimit-reset-requests": "2s"}
+    told: list[RateLimits] = []
+
+    async def once(server: WireServer) -> None:
+        backend = ServerBackend("judge", BackendOptions(base_url=server.url))
+        assert isinstance(backend, ReportsLimits)
+        backend.on_limits = told.append
+        await backend.complete(REQUEST)
+        await backend.complete(REQUEST)
+        await backend.aclose()
+
+    with WireServer(faults=[Fault(headers=limits)]) as server:
+        asyncio.run(once(server))
+    assert told == [RateLimits(7, 2.0)]
+
+
+def test_a_call_that_hangs_ends_in_time_and_is_worth_another_try() -> None:
+    async def hang(server: WireServer) -> float:
+        backend = ServerBackend("judge", BackendOptions(base_url=server.url, timeout_s=0.2))
+        started = asyncio.get_running_loop().time()
+        with pytest.raises(BackendError, match=r"did not answer within 0\.2 s") as caught:
+            await backend.complete(REQUEST)
+        assert caught.value.retryable
+        assert caught.value.kind == "timeout"
+        took = asyncio.get_running_loop().time() - started
+        assert (await backend.complete(REQUEST)).text == "A fixed reply."
+        await backend.aclose()
+        return took
+
+    with WireServer(faults=[Fault(hang=True)]) as server:
+        assert 0.15 < asyncio.run(hang(server)) < 5
+
+
+def test_cancelling_a_call_is_no_time_out() -> None:
+    async def cancel(server: WireServer) -> None:
+        backend = ServerBackend("judge", BackendOptions(base_url=server.url))
+        task = asyncio.create_task(backend.complete(REQUEST))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await backend.aclose()
+
+    with WireServer(faults=[Fault(hang=True)]) as server:
+        asyncio.run(cancel(server))
+
+
+def test_text_that_utf8_cannot_carry_is_sent_escaped() -> None:
+    with WireServer() as server:
+        ask(server, Request((Message("user", "lone \ud800"),)))
+        assert server.requests[0].body["messages"][0]["content"] == "lone \ud800"

@@ -168,6 +168,21 @@ def test_a_store_is_counted(home: Path) -> None:
     assert re.search(r"reply store\s+500 replies, 0\.\d MB", rlaif("doctor").out)
 
 
+def test_prices_are_dated_and_own_ones_counted(home: Path) -> None:
+    found = rlaif("doctor", "--json")
+    date = found.json["prices"]["date"]
+    assert (found.code, found.json["prices"]["own"]) == (0, 0)
+    home.mkdir()
+    (home / "prices.yaml").write_text("models: {server/x: {per_call_usd: 1}}")
+    assert rlaif("doctor", "--json").json["prices"] == {"date": date, "own": 1}
+    assert f"of {date}, 1 of your own" in rlaif("doctor").out
+    (home / "prices.yaml").write_text("models: {server/x: {per_call_usd: much}}")
+    wrong = rlaif("doctor")
+    assert wrong.code == 1
+    assert "prices.yaml:1: field 'models.server/x.per_call_usd': should be a number" in wrong.err
+    assert "cannot be read" in wrong.out
+
+
 def test_an_empty_file_is_left_empty(home: Path) -> None:
     home.mkdir()
     (home / "replies.sqlite").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from rlaif.cli.agreement import app as agreement
 from rlaif.cli.leaderboard import app as leaderboard
 from rlaif.errors import ConfigError, SpecError, StoreError
+from rlaif.types import Message
 from tests.unit.evals.records import grade, pair, write_run
 
 
@@ -179,3 +181,110 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(run, tmp_path) -> None
     (tmp_path / "file").touch()
     error = raised(leaderboard, run, "-o", tmp_path / "file" / "out")
     assert isinstance(error, StoreError)
+
+
+@pytest.fixture
+def labeled(tmp_path):
+    """A judge that is sure of half of its verdicts and mostly right there, and people's votes."""
+    sure = [n % 2 == 0 for n in range(300)]
+    verdicts = [
+        pair(
+            str(n),
+            "x",
+            "y",
+            "A",
+            p_a=0.9 if sure[n] else 0.6,
+            texts=("one", "two"),
+            meta={"label": "A" if sure[n] or n % 3 else "B", "category": f"c{n % 3}"},
+        )
+        for n in range(300)
+    ]
+    verdicts.append(pair("lost", "x", "y", None, texts=("one", "two")))
+    asked = (Message("user", "Which number?"),)
+    verdicts = [replace(v, item=replace(v.item, prompt=asked)) for v in verdicts]
+    votes = [
+        pair(str(n), "y", "x", "B" if sure[n] or n % 3 else "A", judge=f"expert_{k}")
+        for n in range(200)
+        for k in range(2)
+    ]
+    return write_run(tmp_path / "judged", verdicts), write_run(tmp_path / "people", votes)
+
+
+def test_calibration_is_added_to_agreement(labeled) -> None:
+    run, people = labeled
+    for others in (people, "labels"):
+        done = invoke(agreement, run, "--with", others, "--calibrate", "platt", "--json")
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)["calibration"]
+        assert found["method"] == "platt"
+        assert found["after"]["brier"] <= found["before"]["brier"]
+        assert found["map"]["slope"] > 1  # it is right more often than it says
+    done = invoke(agreement, run, "--with", people, "--calibrate", "isotonic")
+    assert "calibration, isotonic" in done.output
+    assert "Krippendorff's alpha is 1.000" in " ".join(done.output.split())
+
+
+def test_what_cannot_be_believed_is_written_for_a_stronger_judge(labeled, tmp_path) -> None:
+    from rlaif.specs.items import read_data
+
+    run, people = labeled
+    asked = ["--with", people, "--select-agreement", 0.9, "--confidence", 0.9]
+    done = invoke(agreement, run, *asked, "-o", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["selection"]
+    assert (found["threshold"], found["kept"], found["escalated"]) == (0.9, 150, 151)
+    assert found["coverage"] == pytest.approx(150 / 301)
+    rows = list(read_data(tmp_path / "out" / "escalate.jsonl", "compare"))
+    assert len(rows) == 151
+    assert rows[0][0].meta["judged"] == "unreadable"  # without a verdict comes first
+    assert {item.meta["p_a"] for item, _ in rows[1:]} == {0.6}
+    assert [c.model for c in rows[1][1]] == ["x", "y"]
+    assert rows[1][0].meta["question_id"] == "1"
+    shown = invoke(agreement, run, *asked, "-o", tmp_path / "out")
+    assert "Keep verdicts of confidence 0.900 and more: 150 of 301" in " ".join(
+        shown.output.split()
+    )
+    assert not (tmp_path / "escalate.jsonl").exists()
+    never = invoke(agreement, run, "--with", people, "--select-agreement", 0.999)
+    assert "No threshold keeps an agreement" in " ".join(never.output.split())
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    error = raised(agreement, run, *asked, "-o", blocked / "deep")
+    assert isinstance(error, StoreError)
+
+
+def test_win_rates_are_corrected_by_people_beside_the_plain_ones(labeled) -> None:
+    run, people = labeled
+    plain = json.loads(invoke(leaderboard, run, "--json").stdout)
+    done = invoke(leaderboard, run, "--correct", people, "--voters", "expert", "--json")
+    assert done.exit_code == 0, done.output
+    made = json.loads(done.stdout)
+    assert made["corrected_by"] == f"{people}: expert*"
+    for row, before in zip(made["rows"], plain["rows"], strict=True):
+        assert row["win_rate"] == before["win_rate"]
+        found = row["by_labels"]
+        assert (found["n_judged"], found["n_labeled"]) == (300, 200)
+        assert found["corrected_low"] < found["corrected"] < found["corrected_high"]
+    shown = invoke(leaderboard, run, "--correct", "labels")
+    assert "every verdict has a label" in shown.output
+    shown = invoke(leaderboard, run, "--correct", people)
+    assert "win rates by people's labels" in shown.output
+    assert "200 of 300" in shown.output
+    error = raised(leaderboard, run, "--voters", "expert")
+    assert "--voters goes with --correct" in str(error)
+
+
+def test_the_table_says_how_many_more_prompts_would_tell_neighbors_apart(tmp_path) -> None:
+    verdicts = [
+        pair(str(n), model, "base", "AAB"[(n + shift) % 3] if n % 7 else "BA"[shift])
+        for n in range(60)
+        for shift, model in enumerate(["x", "y"])
+    ]
+    run = write_run(tmp_path / "run", verdicts)
+    done = invoke(leaderboard, run, "--baseline", "base", "--json")
+    [found] = json.loads(done.stdout)["differences"]
+    assert found["low"] <= 0 <= found["high"]
+    assert found["more_prompts"] > 0
+    assert found["prompts"] == 60
+    shown = invoke(leaderboard, run, "--baseline", "base").output
+    assert f"{found['more_prompts']:,} more" in shown

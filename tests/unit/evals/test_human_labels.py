@@ -74,6 +74,12 @@ def test_labels_inside_the_items() -> None:
         run.add_judged(verdict)
         run.add_own_label(verdict)
     assert run.pairs().label.tolist() == [1.0, 0.0, 0.5]
+    for judge in ("second", "third"):
+        verdict = pair("0", "y", "x", "B", judge=judge, meta={"label": "B"})
+        run.add_judged(verdict)
+        run.add_own_label(verdict)
+    assert run.pairs(["second"]).label.tolist() == [1.0]
+    assert run.pairs(["judge"]).label.size == 3
     with pytest.raises(SpecError, match="label 'C' is not A, B or tie"):
         run.add_own_label(pair("5", "x", "y", "A", meta={"label": "C"}))
     with pytest.raises(SpecError, match="a score has no side"):

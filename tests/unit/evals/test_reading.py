@@ -15,7 +15,7 @@ from rlaif.evals.reading import (
     stratum_of,
 )
 from rlaif.types import Item
-from tests.unit.evals.records import pair, write_run
+from tests.unit.evals.records import grade, pair, write_run
 
 
 def test_every_verdict_is_handed_over_with_the_first_place_of_each_judge(tmp_path) -> None:
@@ -121,3 +121,24 @@ def test_small_helpers() -> None:
 
     assert column(array("i")).shape == (0,)
     assert shortened(map(str, range(10)), 2) == "0, 1 and 8 more"
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_score_that_is_no_number_is_refused_by_its_line(tmp_path, number) -> None:
+    run = write_run(tmp_path / "run", [grade(str(n), "x", 7) for n in range(3)])
+    path = run / "verdicts.jsonl"
+    lines = path.read_text().splitlines()
+    for value in ('"value":7', '"value":7.0', '"value": 7'):
+        lines[1] = lines[1].replace(f"{value},", f'"value":{number},')
+    assert number in lines[1]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(SpecError, match="is not a finite number") as caught:
+        read_runs([run], lambda verdict: None)
+    assert caught.value.line == 2
+
+
+def test_text_may_speak_of_nan(tmp_path) -> None:
+    run = write_run(tmp_path / "run", [pair("1", "x", "y", "A", texts=("NaN", "Infinity"))])
+    seen = []
+    read_runs([run], seen.append)
+    assert [candidate.text for candidate in seen[0].candidates] == ["NaN", "Infinity"]

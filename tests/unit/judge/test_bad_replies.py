@@ -1,8 +1,8 @@
 """Replies that judges really give, as they give them, and what is read in each.
 
-The shapes are those met in published runs and in complaints about judge tools: a verdict in bold, in
-LaTeX, in a table, before the reasons, twice, for both, in words; thinking left open; a refusal; a
-reply that stops in the middle; a quotation of the candidate; a schema that was ignored.
+The shapes are those met in published runs and in complaints about judge tools: in bold, in LaTeX,
+in a table, before the reasons, twice, for both, in words; thinking left open; a refusal; a reply
+that stops in the middle; a quotation of the candidate; a schema that was ignored.
 """
 
 from __future__ import annotations

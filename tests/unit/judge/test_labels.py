@@ -25,7 +25,7 @@ def test_spellings_are_summed_and_the_rest_is_missing() -> None:
     found = label_spread(place, "A", NAMES)
     assert found.p == pytest.approx({"A": 0.7 / 0.8, "B": 0.1 / 0.8})
     assert found.missing_mass == pytest.approx(0.2)
-    assert found.readable
+    assert found.holds()
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_a_label_may_share_its_token(
 
 def test_labels_nowhere_in_sight_leave_nothing() -> None:
     found = label_spread(Place((token("x", x=0.9),), ""), "A", NAMES)
-    assert (found.p, found.missing_mass, found.readable) == ({}, 1.0, False)
+    assert (found.p, found.missing_mass, found.holds()) == ({}, 1.0, False)
 
 
 def test_most_of_the_probability_must_lie_on_the_labels() -> None:
-    assert not label_spread(Place((token("A", A=0.49, x=0.51),), ""), "A", NAMES).readable
-    assert label_spread(Place((token("A", A=0.51, x=0.49),), ""), "A", NAMES).readable
+    assert not label_spread(Place((token("A", A=0.49, x=0.51),), ""), "A", NAMES).holds()
+    assert label_spread(Place((token("A", A=0.51, x=0.49),), ""), "A", NAMES).holds()
 
 
 def test_the_place_of_a_character_is_its_token() -> None:

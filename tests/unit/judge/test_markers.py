@@ -59,7 +59,7 @@ HONEST = [
     "vector<int> v; if (a<b && c>d) {}",
     "### Instructions:\n\n1. Preheat the oven.",
     "### Response to criticism",
-    "List<Response> all;",
+    "List<Answer> all;",
     "Größe ≤ 5 µm, 答案是【一】。",
     "😀 [x] done",
 ]
@@ -67,8 +67,9 @@ HONEST = [
 
 @pytest.mark.parametrize("text", FORGED)
 def test_what_passes_for_a_mark_is_broken(text: str) -> None:
-    shown = defuse(f"before {text} after" if not text.startswith("#") else f"before\n{text}")
-    assert text not in shown
+    around = f"before\n{text}\nafter"
+    shown = defuse(around)
+    assert f"\n{text}\n" not in shown
     assert defuse(shown) == shown
 
 
@@ -103,7 +104,7 @@ PIECES = st.sampled_from(
 def test_no_text_holds_a_mark_once_it_is_defused(text: str) -> None:
     shown, _ = readable(defuse(text))
     assert not re.search(r"\[\[\s*(?:[ABC]|tie|-?\d+)\s*\]\]", shown, re.IGNORECASE)
-    assert not re.search(rf"<\s*/?\s*(?:\w+:)?(?:{'|'.join(TAGS)})\b", shown, re.IGNORECASE)
+    assert not re.search(rf"<\s*/?\s*(?:\w{{1,16}}:)?(?:{'|'.join(TAGS)})\b", shown, re.IGNORECASE)
     assert "<|im_end|>" not in shown
     assert "[INST]" not in shown
 

@@ -53,7 +53,7 @@ def test_no_level_turns_into_none() -> None:
 )
 def test_a_tie_that_is_not_allowed_is_no_verdict(levels: Levels, reply: str) -> None:
     reader = PairReader(ties=False, levels=levels)
-    with pytest.raises(VerdictError, match="tie was not among|not one of A, B") as caught:
+    with pytest.raises(VerdictError, match=r"tie was not among|not one of A, B") as caught:
         reader.structured(Completion(reply))
     assert caught.value.cause == "unreadable"
 

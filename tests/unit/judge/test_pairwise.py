@@ -169,6 +169,16 @@ def test_one_token_reads_all_labels() -> None:
     assert verdict.judge.method == "token"
 
 
+def test_how_much_must_lie_on_the_labels_can_be_said() -> None:
+    vague = spoken(spread("The", {"The": 0.7, "A": 0.2, "B": 0.1}), finish="length")
+    strict = _compare(lambda _: vague, method="token")
+    assert (strict.status, strict.cause, len(strict.calls)) == ("no_verdict", "unreadable", 4)
+    lax = _compare(lambda _: vague, method="token", least_mass=0.3)
+    assert lax.preference is not None
+    assert lax.preference.orders[0].p_a == pytest.approx(2 / 3)
+    assert lax.judge.method == "token, least mass 0.3"
+
+
 def test_marks_say_where_their_probability_comes_from() -> None:
     verdict = _compare(_longer)
     assert verdict.preference is not None
@@ -303,6 +313,7 @@ def test_a_structured_verdict_and_a_backend_that_knows_none(reply: str, winner: 
     [
         ({"method": "token", "structured": True}, "one token is no JSON object"),
         ({"draws": 3}, "at temperature 0 are one draw"),
+        ({"least_mass": 0.1}, "for the method token"),
         ({"reference": "judge", "rubric": rubric(reference="none")}, "shows no reference"),
     ],
 )
@@ -436,3 +447,24 @@ def test_an_always_first_judge_never_prefers(reply: str, levels: int) -> None:
     assert (preference.p_a, preference.winner, preference.consistent) == (0.5, "tie", False)
     # position bias 1: whichever order, the first is called the better
     assert [(o.shown, o.winner) for o in preference.orders] == [("AB", "A"), ("BA", "B")]
+
+
+@pytest.mark.parametrize(("length", "at_once"), [(10, 2), (5000, 1)])
+def test_a_prompt_that_a_provider_would_cache_is_read_once_before_it_is_shared(
+    length: int, at_once: int
+) -> None:
+    async def slowly(request: Request) -> str:
+        await asyncio.sleep(0.001)
+        return _longer(request)
+
+    judge, backend = _judge(slowly)
+    asyncio.run(judge.compare(comparison(prompt="x" * length)))
+    assert backend.peak_in_flight == at_once
+    assert len(backend.requests) == 2
+
+
+def test_a_fatal_failure_ahead_of_the_others_leaves_nothing_behind() -> None:
+    judge, backend = _judge(lambda _: BackendError("bad key", fatal=True))
+    with pytest.raises(BackendError, match="bad key"):
+        asyncio.run(judge.compare(comparison(prompt="x" * 5000)))
+    assert len(backend.requests) == 1

@@ -117,6 +117,9 @@ def test_little_mass_on_the_levels_is_asked_again_and_then_no_verdict() -> None:
     verdict = _score([vague, vague], method="expectation")
     assert (verdict.status, verdict.cause) == ("no_verdict", "unreadable")
     assert "only 30% of the probability" in (verdict.rationale or "")
+    lax = _score([vague], method="expectation", least_mass=0.2).score
+    assert lax is not None
+    assert (lax.value, lax.missing_mass) == (4.0, pytest.approx(0.7))
     clear = spoken(spread("4", {"4": 0.9}), finish="length")
     mended = _score([vague, clear], method="expectation")
     assert mended.status == "ok"
@@ -230,6 +233,19 @@ def test_a_template_of_ones_own_says_where_its_criteria_go() -> None:
     assert [r.shared for r in requests] == [0, 0]
 
 
+@pytest.mark.parametrize(("length", "at_once"), [(10, 2), (5000, 1)])
+def test_what_a_provider_would_cache_is_read_once_before_it_is_shared(
+    length: int, at_once: int
+) -> None:
+    async def slowly(request: Request) -> str:
+        await asyncio.sleep(0.001)
+        return "facts: [[5]]\ntone: [[2]]"
+
+    judge, backend = _judge(slowly, TWO, criteria_calls="each")
+    asyncio.run(judge.score(item(prompt="x" * length), candidate("a", "Paris.")))
+    assert backend.peak_in_flight == at_once
+
+
 def test_draws_share_the_whole_prompt() -> None:
     judge, _ = _judge([], draws=2, sampling=Sampling(temperature=1.0))
     one, other = judge.requests(item(), candidate("a", "x"))
@@ -291,6 +307,7 @@ def test_a_required_reference_that_is_missing_is_an_error() -> None:
         ({"method": "expectation", "structured": True}, "no JSON object"),
         ({"method": "expectation", "draws": 0}, "from 1 up"),
         ({"draws": 0}, "from 1 up"),
+        ({"least_mass": 0.1}, "for the method expectation"),
         ({"draws": 2}, "at temperature 0"),
         ({"spec": rubric(reference="none"), "reference": "judge"}, "shows no reference"),
     ],
@@ -302,7 +319,7 @@ def test_options_that_contradict_each_other(options: dict[str, object], message:
 
 def test_each_item_may_have_its_own_rubric() -> None:
     specs = {f"i{n}": rubric(criterion(f"c{n}"), criterion("tone")) for n in range(3)}
-    judge, backend = _judge(
+    judge, _ = _judge(
         lambda _: "c0: [[1]]\nc1: [[2]]\nc2: [[3]]\ntone: [[3]]", lambda what: specs[what.id]
     )
     verdicts = [asyncio.run(judge.score(item(n), candidate("a", "x"))) for n in specs]

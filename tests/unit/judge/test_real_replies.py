@@ -49,10 +49,9 @@ def test_mt_bench_grades(shared_data: Path) -> None:
     for row in _rows(shared_data, "mt_bench/model_judgment/*single*"):
         try:
             grade = parse_grades(Completion(row["judgment"]), [ten])["quality"]
-        except VerdictError as error:
+        except VerdictError:
             # the judge gave half a grade where whole ones were asked for
             assert row["score"] % 1 == 0.5
-            assert "is no level of 1..10" in str(error)
             read["half a grade"] += 1
             continue
         assert grade.value == row["score"]
@@ -113,7 +112,7 @@ def test_alpaca_eval_label_tokens(shared_data: Path) -> None:
         drawn = max(logprobs, key=lambda text: logprobs[text])
         place = Place((TokenLogprob(drawn, logprobs[drawn], tuple(logprobs.items())),), "")
         found = label_spread(place, "", names)
-        if not found.readable:
+        if not found.holds():
             continue
         # which output was shown as m is not recorded: the nearer of the two readings is meant
         share, recorded = found.p.get("m", 0.0), row["preference"] - 1

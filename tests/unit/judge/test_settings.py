@@ -17,10 +17,11 @@ def _settings(**more: object) -> Settings:
     [
         ({"draws": 0}, "draws is a count from 1 up, not 0"),
         ({"draws": 3}, "3 draws at temperature 0 are one draw"),
+        ({"least_mass": 1.5}, "least_mass is a probability"),
         ({"max_chars": 99}, "max_chars is 100 at least"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(options: dict[str, int], message: str) -> None:
+def test_settings_that_make_no_sense_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _settings(**options)
 
@@ -42,6 +43,7 @@ def test_what_differs_from_the_usual_is_named() -> None:
         reask=False,
         structured=True,
         reference="judge",
+        least_mass=0.1,
         max_chars=1000,
         too_long="cut",
     )
@@ -50,6 +52,7 @@ def test_what_differs_from_the_usual_is_named() -> None:
         "own reference",
         "structured",
         "asked once",
+        "least mass 0.1",
         "cut at 1000 characters",
     ]
 
