@@ -122,11 +122,13 @@ def _hang() -> object:
 
 
 def test_json_of_a_drained_run_says_that_it_is_a_part(data: Path, home: Path) -> None:
-    with WireServer(lambda _: "helpfulness: [[4]]", delay_s=0.1) as server:
-        with running(start(*_words("score", data, server), "--json", home=home)) as process:
-            _wait_for(lambda: server.calls >= 4)
-            process.send_signal(signal.SIGINT)
-            out, _ = process.communicate(timeout=20)
+    with (
+        WireServer(lambda _: "helpfulness: [[4]]", delay_s=0.1) as server,
+        running(start(*_words("score", data, server), "--json", home=home)) as process,
+    ):
+        _wait_for(lambda: server.calls >= 4)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
     found = json.loads(out)
     assert found["interrupted"] is True
     assert 0 < found["n"] < 30
