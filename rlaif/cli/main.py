@@ -60,6 +60,10 @@ EXIT_CODES: dict[type[BaseException], int] = {
 """What each error ends the process with."""
 
 
+_LISTING = "rlaif.listing"
+"""Set in the context while the help is written: then no command needs importing."""
+
+
 class _LazyGroup(TyperGroup):
     """A group whose commands are imported only when called; help needs no import."""
 
@@ -71,6 +75,10 @@ class _LazyGroup(TyperGroup):
             _say_interrupted()
             raise typer.Exit(130) from None
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        ctx.meta[_LISTING] = True
+        super().format_help(ctx, formatter)
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
@@ -78,17 +86,12 @@ class _LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         where, line = COMMANDS[cmd_name]
-        if ctx.resilient_parsing or _listing_help():
+        if ctx.resilient_parsing or ctx.meta.get(_LISTING):
             return typer.core.TyperCommand(cmd_name, help=line)
         module, _, attribute = where.partition(":")
         command = typer.main.get_command(getattr(import_module(module), attribute))
         command.name = cmd_name
         return command
-
-
-def _listing_help() -> bool:
-    """Whether the line is `rlaif --help` or bare `rlaif`: then no command needs importing."""
-    return all(word in {"--help", "-h"} for word in sys.argv[1:])
 
 
 app = typer.Typer(
