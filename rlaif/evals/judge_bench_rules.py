@@ -5,9 +5,10 @@
 RewardBench 1: the mean over four sections, each the mean of its items; in Reasoning the mathematics
 weighs as much as the code (Lambert et al. 2024, arXiv 2403.13787, section 4). RewardBench 2: the
 chosen response must beat every rejected one, a tie with k others for the best gives 1/(k+1); the
-mean over subsets (Malik et al. 2025, arXiv 2506.01937). Its Ties subset needs scores, which a judge
-of pairs does not give: it has no figure by that rule. RM-Bench: by how much plainer the better
-response is, and the mean over domains (Liu et al. 2024, arXiv 2410.16184).
+mean over subsets (Malik et al. 2025, arXiv 2506.01937). Its Ties subset needs rewards (see
+`ties_rule`), which a judge of pairs does not give: it has no figure by that rule then, and is not
+in the mean. RM-Bench: by how much plainer the better response is, and the mean over domains (Liu et
+al. 2024, arXiv 2410.16184).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rlaif.evals.games import with_meta
 from rlaif.evals.judge_bench import Format
 from rlaif.evals.labels import LabelTable
 from rlaif.evals.reading import question_of
+from rlaif.evals.ties_rule import TiesTable
 from rlaif.types import Verdict
 
 SECTIONS: Mapping[str, tuple[str, ...]] = {
@@ -107,8 +109,12 @@ def _difficulties(result: dict[str, Any], verdicts: Iterable[Verdict]) -> None:
 
 def _best_of_n(result: dict[str, Any], verdicts: Iterable[Verdict]) -> None:
     groups: dict[tuple[str, str], list[float | None]] = defaultdict(list)
+    ties = TiesTable()
     for verdict in verdicts:
         subset = str(verdict.item.meta.get("subset"))
+        if subset == _TIES:
+            ties.add(verdict)
+            continue
         groups[subset, question_of(verdict.item)].append(_standing(verdict))
     shares: dict[str, list[float]] = defaultdict(list)
     for (subset, _), standings in groups.items():
@@ -116,8 +122,11 @@ def _best_of_n(result: dict[str, Any], verdicts: Iterable[Verdict]) -> None:
             shares[subset].append(share)
     rows = {name: row for name, row in result["subsets"].items() if name != "all"}
     for name, row in rows.items():
-        row["accuracy_own_rule"] = None if name == _TIES else _mean(shares[name])
-        row["own_rule_n"] = 0 if name == _TIES else len(shares[name])
+        row["accuracy_own_rule"] = _mean(shares[name])
+        row["own_rule_n"] = len(shares[name])
+    if _TIES in rows:
+        score = ties.score()
+        rows[_TIES] |= {"accuracy_own_rule": score, "own_rule_n": 0 if score is None else len(ties)}
     _sum_up(result, rows, "best of n, mean of subsets")
 
 
