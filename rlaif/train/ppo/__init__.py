@@ -1,0 +1,1 @@
+"""Proximal policy optimization of a language model against any mix of rewards."""
