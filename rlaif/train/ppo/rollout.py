@@ -95,7 +95,6 @@ def sample(
 
     device = next(policy.parameters()).device
     tokens, mask = (t.to(device) for t in pad_left(prompts, pad))
-    width = tokens.shape[1]
     made = torch.full((len(prompts), most), pad, dtype=torch.long, device=device)
     there = torch.zeros((len(prompts), most), dtype=torch.long, device=device)
     ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
@@ -117,9 +116,31 @@ def sample(
     return Episodes(
         torch.cat([tokens, made[:, :used]], dim=1),
         torch.cat([mask, there[:, :used]], dim=1),
-        tokens.shape[1] + used - width,
+        used,
         ended,
     )
+
+
+def joined(parts: Sequence[Episodes], order: Tensor, pad: int) -> Episodes:
+    """Episodes of several batches as one, in a new order.
+
+    Args:
+        parts: Their prompts and responses may have different widths.
+        order: Shape (B,), which of them comes where.
+        pad: The id that fills up.
+    """
+    import torch
+    from torch.nn.functional import pad as filled
+
+    before = max(part.tokens.shape[1] - part.length for part in parts)
+    after = max(part.length for part in parts)
+    tokens, masks = [], []
+    for part in parts:
+        sides = (before - part.tokens.shape[1] + part.length, after - part.length)
+        tokens.append(filled(part.tokens, sides, value=pad))
+        masks.append(filled(part.mask, sides, value=0))
+    ended = torch.cat([part.ended for part in parts])
+    return Episodes(torch.cat(tokens)[order], torch.cat(masks)[order], after, ended[order])
 
 
 class _Steps:
