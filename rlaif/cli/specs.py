@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from rlaif.specs.lint import Warned
 
 rubrics = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="List, show and check rubric files."
+    no_args_is_help=True, add_completion=False, help="List, show, check and import rubric files."
 )
 constitutions = typer.Typer(
     no_args_is_help=True, add_completion=False, help="List, show and check constitution files."
@@ -94,6 +95,74 @@ def lint_constitutions(files: Files, as_json: AsJson = False) -> None:
     from rlaif.specs.lint import lint_constitution
 
     _lint("constitutions", files, lambda name: lint_constitution(load_constitution(name)), as_json)
+
+
+@constitutions.command("import")
+def import_constitutions(
+    kind: Annotated[
+        Literal["anthropic", "llm-swarm"],
+        typer.Argument(metavar="FORMAT", help="anthropic or llm-swarm: whose files they are."),
+    ],
+    files: Annotated[list[Path], typer.Argument(help="The files that make one constitution.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The constitution file.")],
+    name: Annotated[str, typer.Option(help="What it will be called.")] = "imported",
+    source: Annotated[str, typer.Option(help="Where it comes from.")] = "",
+) -> None:
+    """Turn published principles and few-shot examples into a constitution file."""
+    from rlaif.errors import ConfigError
+    from rlaif.specs.constitution_import import constitution_yaml, import_constitution
+
+    made = import_constitution(kind, files, name=name, source=source)
+    try:
+        with output.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(constitution_yaml(made))
+    except OSError as error:
+        raise ConfigError(f"cannot write {output}: {error.strerror or error}") from error
+    examples = len(made.critique_examples) + len(made.comparison_examples)
+    typer.echo(f"wrote {output}: {len(made.principles)} principles, {examples} examples")
+
+
+@rubrics.command("import")
+def import_rubrics(
+    form: Annotated[
+        Literal["prometheus", "biggen", "auto-j"],
+        typer.Argument(metavar="FORMAT", help="prometheus, biggen or auto-j: whose file it is."),
+    ],
+    file: Annotated[Path, typer.Argument(help="Rows, or for auto-j also a YAML file or a folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A folder for the rubric files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Turn others' rubrics into rubric files, each once. Files that are there are not changed."""
+    from rlaif.specs.rubric_imports import imported_rubrics, rubric_yaml
+
+    made = [rubric_yaml(plain) for plain in imported_rubrics(form, file)]
+    paths = [output / f"{rubric.name}.yaml" for _, rubric in made]
+    for path, (text, _) in zip(paths, made, strict=True):
+        _write_new(path, text)
+    if as_json:
+        rows = [
+            {"name": rubric.name, "path": str(path), "criteria": [c.name for c in rubric.criteria]}
+            for path, (_, rubric) in zip(paths, made, strict=True)
+        ]
+        _print_json({"rubrics": rows})
+    else:
+        typer.echo(f"wrote {len(made)} rubrics to {output}; rlaif rubrics lint reads them through")
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file, unless it is there: then it must hold the same."""
+    from rlaif.errors import ConfigError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        if path.is_file() and path.read_bytes() == text.encode():
+            return
+        raise ConfigError(f"{path} is there and holds something else; choose a folder") from None
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _print_list(kind: str, parts: str, rows: Sequence[dict[str, Any]], as_json: bool) -> None:

@@ -19,18 +19,23 @@ from rlaif.errors import SpecError, suggestion
 from rlaif.specs.rubric import check_filled, check_identity, check_unique
 from rlaif.specs.shipped import find_spec, shipped_files
 from rlaif.specs.yamlfile import YamlFile, parse_yaml, read_yaml
-from rlaif.types import as_dict
+from rlaif.types import Message, Messages, as_dict
 
 if TYPE_CHECKING:
-    from rlaif.specs.schemas import ExampleFile
+    from rlaif.specs.schemas import ExampleFile, PrincipleFile
 
 _CRITIQUE_FIELDS: tuple[str, ...] = ("response", "critique", "revision")
-_COMPARISON_FIELDS: tuple[str, ...] = ("response_a", "response_b", "principle", "winner")
+_CRITIQUE_ONLY: tuple[str, ...] = (*_CRITIQUE_FIELDS, "critique_request", "revision_request")
+_COMPARISON_FIELDS: tuple[str, ...] = ("response_a", "response_b", "winner")
+_COMPARISON_ONLY: tuple[str, ...] = (*_COMPARISON_FIELDS, "reasoning")
 
 
 @dataclass(frozen=True, slots=True)
 class Principle:
-    """One principle, in the three forms in which a model is asked about it."""
+    """One principle, in the three forms in which a model is asked about it.
+
+    It has a critique and a revision, or a comparison, or all three; what it has not is empty.
+    """
 
     name: str
     critique: str
@@ -45,21 +50,30 @@ class Principle:
 class CritiqueExample:
     """A response to a prompt, what is wrong with it, and the response set right."""
 
-    prompt: str
+    prompt: str | Messages
+    """A text is one message of the user; a conversation ends in one."""
     response: str
     critique: str
     revision: str
+    principle: str | None = None
+    """The principle it shows, whose requests it then stands under."""
+    critique_request: str | None = None
+    """What was asked for the critique, where that is in no principle."""
+    revision_request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonExample:
-    """Two responses to a prompt, and which of them better follows the principle of that name."""
+    """Two responses to a prompt, and which of them better follows a principle."""
 
-    prompt: str
+    prompt: str | Messages
     response_a: str
     response_b: str
-    principle: str
     winner: Literal["A", "B"]
+    principle: str | None = None
+    """The principle it shows; without one it stands under any."""
+    reasoning: str | None = None
+    """Why, step by step, before the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,31 @@ class Constitution:
                 return principle
         hint = suggestion(name, [p.name for p in self.principles])
         raise SpecError(f"there is no principle {name!r}; {hint}", path=self.path)
+
+    @property
+    def critiques(self) -> tuple[Principle, ...]:
+        """The principles to criticize and revise by.
+
+        Raises:
+            SpecError: there are none.
+        """
+        return self._having("critique", "criticize")
+
+    @property
+    def comparisons(self) -> tuple[Principle, ...]:
+        """The principles to compare by.
+
+        Raises:
+            SpecError: there are none.
+        """
+        return self._having("comparison", "compare")
+
+    def _having(self, part: str, verb: str) -> tuple[Principle, ...]:
+        found = tuple(p for p in self.principles if getattr(p, part))
+        if not found:
+            message = f"no principle has a {part}: there is nothing to {verb} by"
+            raise SpecError(message, path=self.path, field="principles")
+        return found
 
 
 _DIGESTED = (
@@ -144,8 +183,7 @@ def _build_constitution(document: YamlFile) -> Constitution:
     content = document.validated(ConstitutionFile)
     check_identity(document, content.name, content.version)
     for index, principle in enumerate(content.principles):
-        for key in ("name", "critique", "revision", "comparison"):
-            check_filled(document, getattr(principle, key), "principles", index, key)
+        _check_parts(document, index, principle)
         if len(principle.name.splitlines()) > 1:
             raise document.error("should be one line", "principles", index, "name")
     names = [principle.name for principle in content.principles]
@@ -164,7 +202,7 @@ def _build_constitution(document: YamlFile) -> Constitution:
         description=" ".join(content.description.split()),
         source=" ".join(content.source.split()),
         principles=tuple(
-            Principle(p.name, p.critique.strip(), p.revision.strip(), p.comparison.strip())
+            Principle(p.name, *((part or "").strip() for part in _parts(p).values()))
             for p in content.principles
         ),
         critique_examples=tuple(critiques),
@@ -173,14 +211,37 @@ def _build_constitution(document: YamlFile) -> Constitution:
     )
 
 
+def _parts(principle: PrincipleFile) -> dict[str, str | None]:
+    return {
+        "critique": principle.critique,
+        "revision": principle.revision,
+        "comparison": principle.comparison,
+    }
+
+
+def _check_parts(document: YamlFile, index: int, principle: PrincipleFile) -> None:
+    """Raise `SpecError` unless the principle can be criticized and revised by, or compared by."""
+    check_filled(document, principle.name, "principles", index, "name")
+    parts = _parts(principle)
+    for key, text in parts.items():
+        if text is not None:
+            check_filled(document, text, "principles", index, key)
+    if parts["critique"] is None and parts["revision"] is None and parts["comparison"] is None:
+        message = "asks nothing: it needs a critique and a revision, or a comparison"
+        raise document.error(message, "principles", index)
+    for key, other in (("critique", "revision"), ("revision", "critique")):
+        if parts[key] is None and parts[other] is not None:
+            raise document.error("is missing", "principles", index, key)
+
+
 def _build_example(
     document: YamlFile, index: int, entry: ExampleFile, names: list[str]
 ) -> CritiqueExample | ComparisonExample:
     """The example that the fields of `entry` make, which must be all of one kind."""
     given = entry.model_dump(exclude_none=True)
-    comparison = any(key in given for key in _COMPARISON_FIELDS)
+    comparison = any(key in given for key in _COMPARISON_ONLY)
     wanted = _COMPARISON_FIELDS if comparison else _CRITIQUE_FIELDS
-    others = _CRITIQUE_FIELDS if comparison else _COMPARISON_FIELDS
+    others = _CRITIQUE_ONLY if comparison else _COMPARISON_ONLY
     for key in wanted:
         if key not in given:
             raise document.error("is missing", "examples", index, key)
@@ -188,9 +249,15 @@ def _build_example(
         if key in given:
             kind = "comparison" if comparison else "critique"
             raise document.error(f"has no place in a {kind} example", "examples", index, key)
-    if not comparison:
-        return CritiqueExample(**given)
-    if given["principle"] not in names:
+    if ("critique_request" in given) != ("revision_request" in given):
+        missing = "revision" if "critique_request" in given else "critique"
+        raise document.error("is missing", "examples", index, f"{missing}_request")
+    if given.get("principle", names[0]) not in names:
         message = f"there is no such principle; {suggestion(given['principle'], names)}"
         raise document.error(message, "examples", index, "principle")
-    return ComparisonExample(**given)
+    if isinstance(given["prompt"], list):
+        turns = tuple(Message(**turn) for turn in given["prompt"])
+        if turns[-1].role != "user":
+            raise document.error("should end in a user turn", "examples", index, "prompt")
+        given["prompt"] = turns
+    return ComparisonExample(**given) if comparison else CritiqueExample(**given)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -56,7 +56,7 @@ def read_prompts(
 
 
 def read_data(
-    source: str | Path,
+    source: str | Path | Iterable[Mapping[str, Any]],
     kind: DataKind,
     *,
     limit: int | None = None,
@@ -68,7 +68,7 @@ def read_data(
     position from `1` (rank).
 
     Args:
-        source: As for `read_prompts`.
+        source: As for `read_prompts`, or the rows themselves.
         kind: Which columns hold the responses: `response`, `response_a` and `response_b`, or
             `responses`.
         limit: Most rows to read.
@@ -194,6 +194,8 @@ class _Row:
     def take_prompt(self) -> tuple[Messages, str | None, dict[str, Any]]:
         """The prompt, its reference, and what MT-Bench's own columns put in `meta`."""
         turns = self._fields.get("turns")
+        if turns is None and "prompt" not in self._fields and self._has_own_rubric():
+            return self._take_rubric_prompt()
         if "prompt" in self._fields or turns is None:
             value = self._required("prompt")
             with self._located():
@@ -209,6 +211,23 @@ class _Row:
         if not all(isinstance(answer, str) for answer in reference):
             self.fail("should be text, or a list of texts", "reference")
         return prompt, (reference[0] or None) if reference else None, {"references": reference}
+
+    def _has_own_rubric(self) -> bool:
+        """Whether the row is one of BiGGen-Bench's or Prometheus's: a rubric and an input."""
+        given = self._fields.keys()
+        return bool(given & {"score_rubric", "rubric"} and given & {"input", "instruction"})
+
+    def _take_rubric_prompt(self) -> tuple[Messages, str | None, dict[str, Any]]:
+        """The prompt and the reference of such a row; the rubric stays for `meta`."""
+        name = "input" if "input" in self._fields else "instruction"
+        value, system = self._required(name), self._text("system_prompt")
+        with self._located():
+            asked = _messages(value, name, "user")
+        if not asked[-1].content.strip():
+            self.fail("is empty", name)
+        if system is not None:
+            asked = (Message("system", system), *asked)
+        return asked, self._text("reference") or self._text("reference_answer"), {}
 
     def take_candidates(self, kind: DataKind) -> tuple[Candidate, ...]:
         """The responses of the row."""
@@ -330,11 +349,16 @@ def _listed(value: object, index: int) -> Candidate:
 # Rows of each format.
 
 
-def _rows(source: str | Path, limit: int | None, stdin: BinaryIO | None) -> Iterator[_Row]:
+def _rows(
+    source: str | Path | Iterable[Mapping[str, Any]], limit: int | None, stdin: BinaryIO | None
+) -> Iterator[_Row]:
     """Rows of `source`, at most `limit`; at least one."""
     if limit is not None and limit < 1:
         raise ConfigError(f"a limit of rows should be 1 or more, found {limit}")
-    path, numbered = _numbered_rows(str(source), stdin)
+    if isinstance(source, str | Path):
+        path, numbered = _numbered_rows(str(source), stdin)
+    else:
+        path, numbered = "row", enumerate(source, start=1)
     found = False
     for line, fields in islice(numbered, limit):
         found = True

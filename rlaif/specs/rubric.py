@@ -41,8 +41,9 @@ MAX_LEVELS = 101
 
 _NAME = re.compile(r"[^\W\d_][\w-]{0,63}")
 _VERSION = re.compile(r"\S{1,64}")
-_NEEDED = {"score": ("response",), "compare": ("response_a", "response_b"), "rank": ()}
-_MISPLACED = {"score": ("response_a", "response_b"), "compare": ("response",), "rank": ()}
+_SIDES = ("response_a", "response_b")
+_NEEDED = {"score": ("response",), "compare": _SIDES, "rank": ("response",)}
+_MISPLACED = {"score": _SIDES, "compare": ("response",), "rank": _SIDES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Rubric:
     reasoning: Reasoning = "before"
     """Where the judge gives its reasons: before or after the verdict, or not at all."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Own templates by `score`, `compare`, `rank`."""
+    """Own templates by `score`, `compare`, `rank`; in the last `{response}` is all of them."""
     path: str | None = field(default=None, compare=False)
     """The file it was read from."""
     digest: str = field(init=False)
@@ -94,6 +95,9 @@ class Rubric:
     def __post_init__(self) -> None:
         plain = {name: as_dict(getattr(self, name)) for name in _DIGESTED}
         object.__setattr__(self, "digest", digest(plain))
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
 
 _DIGESTED = (
@@ -126,6 +130,15 @@ def parse_rubric(content: str | bytes, *, path: str | Path | None = None) -> Rub
         SpecError: the text is not a rubric.
     """
     return _build_rubric(parse_yaml(content, path=path))
+
+
+def rubric_from_mapping(data: Mapping[Any, Any], *, path: str | Path | None = None) -> Rubric:
+    """The rubric in plain data of the shape of a rubric file; `path` only names it in errors.
+
+    Raises:
+        SpecError: the data is not a rubric; names the field.
+    """
+    return _build_rubric(YamlFile({**data}, {}, str(path) if path is not None else None))
 
 
 def shipped_rubrics() -> dict[str, Path]:

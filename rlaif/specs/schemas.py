@@ -59,21 +59,31 @@ class PrincipleFile(_Strict):
     """One entry of `principles:`."""
 
     name: Text
-    critique: Text
-    revision: Text
-    comparison: Text
+    critique: Text | None = None
+    revision: Text | None = None
+    comparison: Text | None = None
+
+
+class TurnFile(_Strict):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
 
 
 class ExampleFile(_Strict):
     """One entry of `examples:`: a critique with its revision, or a comparison."""
 
-    prompt: Text
+    prompt: Text | Annotated[list[TurnFile], Field(min_length=1)]
     response: Text | None = None
     critique: Text | None = None
     revision: Text | None = None
+    critique_request: Text | None = None
+    revision_request: Text | None = None
     response_a: Text | None = None
     response_b: Text | None = None
     principle: Text | None = None
+    reasoning: Text | None = None
     winner: Literal["A", "B"] | None = None
 
 

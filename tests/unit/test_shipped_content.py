@@ -13,13 +13,21 @@ from rlaif.specs.lint import lint_constitution, lint_rubric
 from rlaif.specs.rubric import load_rubric, shipped_rubrics
 from rlaif.specs.shipped import shipped_dir
 
+CONSTITUTIONS = ("customer-service", "harmlessness", "helpfulness", "honesty")
 RUBRICS = (
     "chat-quality",
+    "code",
+    "conciseness",
     "correctness",
+    "creative-writing",
+    "dialogue",
     "harmlessness",
     "helpfulness",
     "honesty",
     "instruction-following",
+    "mathematics",
+    "summary-quality",
+    "truthfulness",
 )
 
 
@@ -41,15 +49,16 @@ def overlap(first, second):
     return len(first & second) / len(first | second)
 
 
-def test_the_six_rubrics_and_two_constitutions_are_there():
+def test_the_rubrics_and_constitutions_are_there():
     assert tuple(shipped_rubrics()) == RUBRICS
-    assert tuple(shipped_constitutions()) == ("harmlessness", "helpfulness")
+    assert tuple(shipped_constitutions()) == CONSTITUTIONS
 
 
 @pytest.mark.parametrize("name", RUBRICS)
 def test_rubrics_are_sourced_fully_anchored_and_free_of_warnings(name):
     rubric = load_rubric(name)
-    assert (rubric.name, rubric.version) == (name, "1.0.0")
+    assert rubric.name == name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", rubric.version)
     assert rubric.description
     assert "wording our own" in rubric.source
     for criterion in rubric.criteria:
@@ -62,13 +71,28 @@ def test_what_single_rubrics_promise():
     assert correctness.reference == "required"
     assert list(correctness.criteria[0].scale.levels) == [0, 1]
     assert len(load_rubric("chat-quality").criteria) >= 4
+    assert load_rubric("truthfulness").reference == "required"
+    summary = {c.name for c in load_rubric("summary-quality").criteria}
+    assert summary == {"coherence", "consistency", "fluency", "relevance"}
 
 
-@pytest.mark.parametrize(("name", "least"), [("harmlessness", 16), ("helpfulness", 8)])
+def test_no_level_of_a_rubric_asks_for_length():
+    longer = re.compile(r"\b(?:longer|lengthy|long enough|detailed|more words|in depth)\b")
+    for name in RUBRICS:
+        for criterion in load_rubric(name).criteria:
+            assert not [text for text in criterion.scale.anchors.values() if longer.search(text)]
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("harmlessness", 16), ("helpfulness", 8), ("honesty", 8), ("customer-service", 5)],
+)
 def test_constitutions_are_sourced_and_free_of_warnings(name, least):
     constitution = load_constitution(name)
-    assert (constitution.name, constitution.version) == (name, "1.0.0")
-    assert "wording our own" in constitution.source
+    assert constitution.name == name
+    assert re.search("wording our own|[Oo]ur own, as an example", constitution.source)
+    assert constitution.critiques == constitution.comparisons == constitution.principles
+    assert all(example.principle for example in constitution.critique_examples)
     assert len(constitution.principles) >= least
     assert constitution.critique_examples
     assert constitution.comparison_examples

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rlaif.cli import specs
-from rlaif.errors import SpecError
+from rlaif.errors import ConfigError, SpecError
 from rlaif.specs.rubric import shipped_rubrics
 
 WARNED = """\
@@ -14,7 +14,7 @@ source: our own
 criteria:
   - name: a
     question: Is it clear and right?
-    scale: {min: 1, max: 5, anchors: {1: no, 5: yes}}
+    scale: {min: 1, max: 3, anchors: {1: no, 3: yes}}
 """
 GOOD = WARNED.replace("no,", "'no',").replace("yes}", "'yes'}")
 
@@ -37,7 +37,7 @@ def test_list(app, kind, parts):
     assert parts in table.output
     rows = json.loads(invoke(app, "list", "--json").output)[kind]
     assert {"harmlessness", "helpfulness"} <= {row["name"] for row in rows}
-    assert all(row[parts] and row["version"] == "1.0.0" for row in rows)
+    assert all(row[parts] and row["version"] for row in rows)
 
 
 def test_show_prints_the_file_or_what_was_read():
@@ -95,3 +95,49 @@ def test_lint_of_constitutions(tmp_path):
     result = invoke(specs.constitutions, "lint", str(path))
     assert result.exit_code == 2
     assert result.output == f"{path}:3: field 'principles': is empty [error]\n"
+
+
+BIGGEN = {
+    "id": "kind/1",
+    "input": "Q?",
+    "score_rubric": {
+        "criteria": "Is it kind?",
+        "score1_description": "It mocks the person.",
+        "score2_description": "It greets the person.",
+    },
+}
+
+
+def test_import_writes_files_that_lint_and_load(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps(BIGGEN) + "\n")
+    folder = tmp_path / "deep" / "rubrics"
+    result = invoke(specs.rubrics, "import", "biggen", str(rows), "-o", str(folder))
+    assert result.exit_code == 0, result.output
+    assert "wrote 1 rubrics" in result.output
+    made = folder / "kind-1.yaml"
+    before = made.read_text()
+    assert invoke(specs.rubrics, "lint", str(made)).output == ""
+    again = invoke(specs.rubrics, "import", "biggen", str(rows), "-o", str(folder), "--json")
+    assert json.loads(again.output) == {
+        "rubrics": [{"name": "kind-1", "path": str(made), "criteria": ["quality"]}]
+    }
+    assert made.read_text() == before
+
+
+def test_import_changes_no_file_that_is_there(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps(BIGGEN) + "\n")
+    (tmp_path / "kind-1.yaml").write_text("mine")
+    result = invoke(specs.rubrics, "import", "biggen", str(rows), "-o", str(tmp_path))
+    assert isinstance(result.exception, ConfigError)
+    assert "kind-1.yaml is there and holds something else" in str(result.exception)
+    assert (tmp_path / "kind-1.yaml").read_text() == "mine"
+
+
+def test_import_into_a_file_is_a_config_error(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps(BIGGEN) + "\n")
+    result = invoke(specs.rubrics, "import", "biggen", str(rows), "-o", str(rows / "folder"))
+    assert isinstance(result.exception, ConfigError)
+    assert "cannot write" in str(result.exception)

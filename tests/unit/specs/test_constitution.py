@@ -46,7 +46,7 @@ def test_principles_and_examples():
         CritiqueExample("Hi", "What?", "It is cold.", "Hello!"),
     )
     assert constitution.comparison_examples == (
-        ComparisonExample("Hi", "Hello!", "What?", "kindness", "A"),
+        ComparisonExample("Hi", "Hello!", "What?", "A", "kindness"),
     )
     assert constitution.principle("kindness").revision == "Warm it."
 

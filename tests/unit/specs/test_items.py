@@ -530,3 +530,55 @@ def test_no_bytes_crash_a_reader(tmp_path_factory, content, name):
         assert error.path == str(path)  # noqa: PT017
     else:
         assert found
+
+
+RUBRIC_ROW = {
+    "id": "1",
+    "input": "Q?",
+    "system_prompt": "Be kind.",
+    "reference_answer": "Dear you.",
+    "score_rubric": {"criteria": "Is it kind?"},
+    "task": "letters",
+}
+
+
+def rubric_rows(tmp_path, **changes):
+    row = {k: v for k, v in (RUBRIC_ROW | changes).items() if v is not None}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    return path
+
+
+def test_a_row_with_its_own_rubric_is_a_prompt_as_it_is(tmp_path):
+    [item] = read_prompts(rubric_rows(tmp_path))
+    assert item.prompt == (Message("system", "Be kind."), Message("user", "Q?"))
+    assert item.reference == "Dear you."
+    assert item.meta == {"score_rubric": RUBRIC_ROW["score_rubric"], "task": "letters"}
+    [item] = read_prompts(rubric_rows(tmp_path, system_prompt=None, reference_answer=None))
+    assert (item.prompt, item.reference) == ((Message("user", "Q?"),), None)
+    path = rubric_rows(tmp_path, input=None, instruction="R?", reference="Own.", response="Hi.")
+    [(item, [candidate])] = read_data(path, "score")
+    assert (item.prompt[-1].content, item.reference, candidate.text) == ("R?", "Own.", "Hi.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        ({"input": " "}, "input", "is empty"),
+        ({"input": 3}, "input", "should be text or a list of messages"),
+        ({"system_prompt": 3}, "system_prompt", "should be text"),
+        ({"score_rubric": None}, "prompt", "is missing"),
+        ({"input": None}, "prompt", "is missing"),
+    ],
+)
+def test_a_row_with_its_own_rubric_may_be_wrong(tmp_path, changes, field, message):
+    with pytest.raises(SpecError) as caught:
+        list(read_prompts(rubric_rows(tmp_path, **changes)))
+    assert (caught.value.line, caught.value.field) == (1, field)
+    assert message in caught.value.message
+
+
+def test_a_prompt_beside_a_rubric_wins_over_an_input(tmp_path):
+    [item] = read_prompts(rubric_rows(tmp_path, prompt="P?"))
+    assert item.prompt == (Message("user", "P?"),)
+    assert item.meta["input"] == "Q?"

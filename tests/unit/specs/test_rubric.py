@@ -190,7 +190,14 @@ def test_names_and_paths(tmp_path, monkeypatch):
 def test_unknown_names_suggest_the_nearest():
     with pytest.raises(SpecError, match="no rubric called 'helpfulnes'; did you mean 'helpf"):
         load_rubric("helpfulnes")
-    with pytest.raises(SpecError, match="known: chat-quality, correctness"):
+    with pytest.raises(SpecError, match="known: chat-quality, code"):
         load_rubric("zzz")
     with pytest.raises(SpecError, match="there is no such file"):
         load_rubric("./zzz.yaml")
+
+
+def test_equal_rubrics_have_one_hash() -> None:
+    one, other = load_rubric("helpfulness"), load_rubric("helpfulness")
+    assert one is not other
+    assert len({one, other}) == 1
+    assert len({one, replace(one, version="9")}) == 2
