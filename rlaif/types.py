@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
+from math import isfinite
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, get_args
 
 from rlaif.canonical import digest
@@ -29,6 +31,7 @@ PreferenceSource = Literal["tokens", "verdict", "draws", "likelihood", "reward"]
 
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 _STRICT: dict[str, Any] = {"extra": "forbid"}
+_EQUAL_NATS = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,9 @@ class Sampling:
     `None` leaves it to the provider."""
 
 
+_NO_CODE = "________"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """All that can change a completion, except the model."""
@@ -80,6 +86,9 @@ class Request:
     shared: int = field(default=0, compare=False)
     """Characters at the start of the last message that further requests will begin with too, after
     the same messages: where a provider's prompt cache is worth a mark. It changes no reply."""
+    code: str = field(default="", compare=False)
+    """A word in the messages that a home's secret decides and that means nothing, such as the code
+    in the tags around judged text: the digest has another in its place, the same in every home."""
     _known: tuple[str, str] | None = field(default=None, init=False, repr=False, compare=False)
     """The backend that the digest was last asked for, and that digest: a prompt is long, and judge,
     cache and batch all ask."""
@@ -87,14 +96,46 @@ class Request:
     def digest(self, identity: str) -> str:
         """Key of this request to the backend called `identity`: 64 hex digits."""
         if self._known is None or self._known[0] != identity:
-            plain = as_dict(self)
-            del plain["shared"]
-            if not self.choices:
-                del plain["choices"]
-            known = (identity, digest({"backend": identity, "request": plain}))
+            sampling = self.sampling
+            finite = (
+                self.json_schema is None
+                and isfinite(sampling.temperature)
+                and isfinite(sampling.top_p)
+            )
+            known = (
+                identity,
+                digest({"backend": identity, "request": self._digested()}, finite=finite),
+            )
             object.__setattr__(self, "_known", known)
             return known[1]
         return self._known[1]
+
+    def _digested(self) -> dict[str, Any]:
+        """What can change the reply.
+
+        Fields that came later are left out where they say nothing: replies kept before are found.
+        """
+        plain: dict[str, Any] = {
+            "messages": self._decoded(),
+            "sampling": as_dict(self.sampling),
+            "draw": self.draw,
+            "top_logprobs": self.top_logprobs,
+            "task": self.task,
+        }
+        if self.choices:
+            plain["choices"] = list(self.choices)
+        if self.json_schema is not None:
+            plain["json_schema"] = as_dict(self.json_schema)
+        return plain
+
+    def _decoded(self) -> Any:
+        """The messages without the code."""
+        if not self.code:
+            return as_dict(self.messages)
+        return [
+            {"role": message.role, "content": message.content.replace(self.code, _NO_CODE)}
+            for message in self.messages
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +226,7 @@ class Comparison:
 
     def swapped(self) -> Comparison:
         """The same comparison with the candidates the other way round."""
-        return replace(self, a=self.b, b=self.a)
+        return Comparison(self.item, self.b, self.a)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +310,8 @@ class PairOutcome:
     p_a: float | None = None
     """P(a preferred), over both orders; `None` where there is no verdict."""
     cause: Cause | None = None
+    members: tuple[float | None, ...] | None = None
+    """Of a panel, what each of its judges said: P(a preferred), in the order of `judge.members`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +339,15 @@ class Ranking:
     pairs: tuple[PairOutcome, ...] | None = None
     """Every pair that was asked, in that order."""
 
+    def before(self, a: str, b: str) -> float:
+        """1 where the candidate `a` stands before `b`, 0 behind, 0.5 where they are equally strong.
+
+        Responses that are the same share a place, though one of them is named first in `order`.
+        """
+        if abs(self.strengths.get(a, 1.0) - self.strengths.get(b, 0.0)) <= _EQUAL_NATS:
+            return 0.5
+        return float(self.order.index(a) < self.order.index(b))
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -309,6 +361,25 @@ class Call:
     cached: bool
     shown: str | None = None
     cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberVerdict:
+    """What one judge of a panel or a cascade said."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+    judge: int
+    """Its place in `judge.members`."""
+    calls: int
+    """How many of the verdict's calls are its own; they follow those of the member before it."""
+    cause: Cause | None = None
+    """Why it has no verdict."""
+    score: Score | None = None
+    preference: Preference | None = None
+    ranking: Ranking | None = None
+    rationale: str | None = None
+    instead_of: int | None = None
+    """The place of the judge that it stands in for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +401,8 @@ class Verdict:
     calls: tuple[Call, ...] = ()
     flags: Mapping[str, tuple[str, ...]] | None = None
     """Candidate id to what detectors noticed in it, such as `verdict_shaped`; never hidden."""
+    members: tuple[MemberVerdict, ...] | None = None
+    """Of a panel or a cascade, what each judge that was asked said."""
     schema: int = 1
 
     def as_dict(self) -> dict[str, Any]:
@@ -413,32 +486,34 @@ class PreferencePair:
 def as_dict(value: Any, *, keep_none: bool = False) -> Any:
     """Plain dicts, lists and scalars of a frozen value; fields that are `None` are left out."""
     kind: Any = type(value)
+    if kind is Message:  # half of all that is written
+        return {"role": value.role, "content": value.content}
     if kind in _SCALARS:
         return value
     if kind is tuple or kind is list:
-        return [as_dict(v, keep_none=keep_none) for v in value]
-    if (names := _names(kind)) is not None:
-        plain = {}
-        for name in names:
-            inner = getattr(value, name)
-            if type(inner) in _SCALARS:
-                plain[name] = inner
-            elif inner is not None or keep_none:
-                plain[name] = as_dict(inner, keep_none=keep_none)
-        return plain
+        return [v if type(v) in _SCALARS else as_dict(v, keep_none=keep_none) for v in value]
+    if (shape := _shape(kind)) is not None:
+        names, values = shape
+        return {
+            name: inner if type(inner) in _SCALARS else as_dict(inner, keep_none=keep_none)
+            for name, inner in zip(names, values(value), strict=True)
+            if inner is not None or keep_none
+        }
     if isinstance(value, Mapping):
         return {str(k): as_dict(v, keep_none=keep_none) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_dict(v, keep_none=keep_none) for v in value]
-    return value
+    listed = isinstance(value, (list, tuple))
+    return [as_dict(v, keep_none=keep_none) for v in value] if listed else value
 
 
 _SCALARS = frozenset({str, int, float, bool})
 
 
 @cache
-def _names(kind: Any) -> tuple[str, ...] | None:
-    """The public fields of a dataclass, in order; None for any other type."""
+def _shape(kind: Any) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]] | None:
+    """The public fields of a dataclass and what gets all their values at once, else None."""
     if not is_dataclass(kind):
         return None
-    return tuple(f.name for f in fields(kind) if not f.name.startswith("_"))
+    names = tuple(f.name for f in fields(kind) if not f.name.startswith("_"))
+    if len(names) < 2:  # of a single name `attrgetter` gets no tuple
+        return names, lambda value: tuple(getattr(value, name) for name in names)
+    return names, attrgetter(*names)

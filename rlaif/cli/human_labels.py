@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,12 +45,25 @@ def labeled_run(
 
 
 def write_escalated(
-    run: Path, judges: Sequence[str], threshold: float | None, folder: Path
+    run: Path,
+    judges: Sequence[str],
+    threshold: float | None,
+    folder: Path,
+    *,
+    sure: Callable[[Verdict], float | None] | None = None,
 ) -> Path:
-    """Write the comparisons to send on to `escalate.jsonl`, least sure first; the file.
+    """Write the items to send on to `escalate.jsonl`, least sure first; the file.
 
-    A line is a row of DATA for `rlaif judge compare`, under the verdict's id: those without a
-    verdict first, then those under the threshold.
+    A line is a row of DATA for `rlaif judge`, under the verdict's id: those without a verdict
+    first, then those under the threshold.
+
+    Args:
+        run: The run folder, or its `verdicts.jsonl`.
+        judges: Whose verdicts.
+        threshold: Confidence under which an item is sent on; every one where it is None.
+        folder: Where the file goes.
+        sure: How sure a verdict is, below 0 where there is none; None keeps an item from being sent
+            on. By default max(p, 1 - p) of a comparison.
 
     Raises:
         StoreError: it cannot be written.
@@ -65,10 +78,9 @@ def write_escalated(
     for offset, verdict in _with_offsets(run):
         if verdict.judge.model not in judges:
             continue
-        said = verdict.preference
-        sure = -1.0 if said is None else max(said.p_a, 1 - said.p_a)
-        if said is None or sure < (math.inf if threshold is None else threshold):
-            rows.append((sure, offset))
+        found = (sure or _sure)(verdict)
+        if found is not None and found < (math.inf if threshold is None else threshold):
+            rows.append((found, offset))
     rows.sort()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +91,11 @@ def write_escalated(
             source.seek(offset)
             file.write(json_line(_data_row(_parsed(source.readline()))))
     return path
+
+
+def _sure(verdict: Verdict) -> float:
+    said = verdict.preference
+    return -1.0 if said is None else max(said.p_a, 1 - said.p_a)
 
 
 def _verdicts_file(run: Path) -> Path:
@@ -104,24 +121,27 @@ def _parsed(line: bytes) -> Verdict:
 
 
 def _data_row(verdict: Verdict) -> dict[str, Any]:
-    """A comparison as a row of DATA."""
+    """A comparison, or a score, as a row of DATA."""
     from rlaif.evals.reading import question_of
     from rlaif.types import as_dict
 
     item, said = verdict.item, verdict.preference
-    a, b = verdict.candidates
     meta = {"question_id": question_of(item), **item.meta, "verdict_id": verdict.id}
     meta["judged"] = verdict.cause if said is None else said.winner
     if said is not None:
         meta["p_a"] = said.p_a
+    if verdict.score is not None:
+        meta["judged"] = verdict.score.value
+    names = ("",) if len(verdict.candidates) == 1 else ("_a", "_b")
+    responses: dict[str, Any] = {}
+    for name, candidate in zip(names, verdict.candidates, strict=True):
+        responses[f"response{name}"] = as_dict(candidate.response)
+        responses[f"model{name}"] = candidate.model
     row = {
         "id": verdict.id,
         "prompt": as_dict(item.prompt),
         "reference": item.reference,
-        "response_a": as_dict(a.response),
-        "response_b": as_dict(b.response),
-        "model_a": a.model,
-        "model_b": b.model,
+        **responses,
         "meta": meta,
     }
     return {key: value for key, value in row.items() if value is not None}

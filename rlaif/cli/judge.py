@@ -1,10 +1,10 @@
-"""`rlaif judge`: score or compare responses."""
+"""`rlaif judge`: score, compare or rank responses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,29 +15,44 @@ from rlaif.cli.methods import (
     PairOptions,
     ScoreOptions,
     check_unused,
-    is_reward,
-    is_small,
+    checklist_judge,
     pair_judge,
     score_judge,
     takes,
 )
 from rlaif.cli.output import say
 from rlaif.cli.ranking import rank
+from rlaif.cli.several import SeveralOptions, seat
+from rlaif.errors import ConfigError
+from rlaif.judge.choice import is_reward, is_small
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
+    from rlaif.judge.checklist import ChecklistJudge
     from rlaif.judge.likelihood import LikelihoodJudge
     from rlaif.judge.pairwise import PairwiseJudge
+    from rlaif.judge.pointwise import PointwiseJudge
     from rlaif.judge.reward import RewardJudge
-    from rlaif.types import Comparison, Sampling
+    from rlaif.types import Candidate, Comparison, Item, Sampling
 
     Judge = PairwiseJudge | LikelihoodJudge | RewardJudge
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Score or compare responses.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Score, compare or rank responses."
+)
 app.command()(rank)
 
 Data = Annotated[
     str, typer.Argument(help="JSONL, JSON, CSV, Parquet, a folder, a run of generate, or -.")
+]
+Rubrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-r",
+        "--rubric",
+        help="A shipped rubric, or a file; or item: what each item brings in its column rubric. Of "
+        "item:FOLDER it may name those in the folder. Repeatable. [default: helpfulness]",
+    ),
 ]
 Method = Literal["auto", "verdict", "token", "likelihood"]
 
@@ -45,35 +60,84 @@ Method = Literal["auto", "verdict", "token", "likelihood"]
 @app.command()
 @asks(output=Path("runs/score"))
 @takes("how", ScoreOptions)
+@takes("several", SeveralOptions)
 def score(
     data: Data,
-    rubric: options.Rubric = "helpfulness",
+    rubric: Rubrics = None,
     temperature: options.Temperature = 0.0,
     max_tokens: options.MaxTokens = 1024,
     *,
     how: ScoreOptions,
+    several: SeveralOptions,
     asking: Asking,
 ) -> None:
     """Grade each response on every criterion of a rubric. Writes verdicts.jsonl."""
-    from rlaif.specs.rubric import load_rubric
+    from rlaif.judge.item_rubric import checked, rubric_source
     from rlaif.types import Sampling
 
-    source = options.spooled(data)
-    spec = load_rubric(rubric)
+    source, names = options.spooled(data), rubric or ["helpfulness"]
+    specs = {name: rubric_source(name) for name in names}
+    sampling = Sampling(temperature, max_tokens=max_tokens)
     with asking.session() as session:
-        backend = session.backend(asking.one_model())
-        judged = ((item, (one,)) for item, one in responses_in(source, asking.limit))
-        if is_reward(backend):
-            _score_by_reward(backend, how, Judging("judge score", asking, session, source))
+        judging = Judging("judge score", asking, session, source, _own_rubrics(names))
+
+        def judged(name: str | None) -> Iterable[tuple[Item, Sequence[Candidate]]]:
+            return checked(
+                specs[name or names[0]],
+                ((item, (one,)) for item, one in responses_in(source, asking.limit)),
+                path=source,
+                writes_reference=how.reference_by_judge,
+            )
+
+        def grader(backend: CachedBackend, name: str | None) -> PointwiseJudge:
+            if is_reward(backend) or how.method == "checklist":
+                raise ConfigError("rewards and checklists are no grades to combine: give one -m")
+            return score_judge(backend, specs[name or names[0]], how, sampling, judged(name))
+
+        alone = len(asking.model) == len(names) == 1 and not several.given()
+        if alone and (how.method == "checklist" or asking.one_model().startswith("reward/")):
+            backend = session.backend(asking.one_model())
+            if is_reward(backend):
+                _score_by_reward(backend, how, judging)
+                return
+            writer = session.backend(how.questions_by) if how.questions_by else backend
+            spec = specs[names[0]]
+            made = checklist_judge(backend, writer, spec, how, sampling, judged(names[0]))
+            _score_by_checklist(backend, writer, made, judging)
             return
-        sampling = Sampling(temperature, max_tokens=max_tokens)
-        judge = score_judge(backend, spec, how, sampling, judged)
-        Judging("judge score", asking, session, source).carry_out(
-            judge.ref,
+        seated = seat(asking, session, several, names, grader)
+        judging.carry_out(
+            seated.judge.ref,
             lambda: responses_in(source, asking.limit),
-            lambda pair: judge.score(*pair),
-            lambda pair: [(backend, r) for r in judge.requests(*pair)],
+            seated.counted(lambda pair: seated.judge.score(*pair)),
+            lambda pair: seated.requests(*pair),
+            also=seated.account,
+            after=seated.conclude,
         )
+
+
+def _own_rubrics(names: Sequence[str]) -> dict[str, Any]:
+    """What the run's configuration says where every item brings its rubric."""
+    from rlaif.judge.item_rubric import PER_ITEM
+
+    if all(name.partition(":")[0] != PER_ITEM for name in names):
+        return {}
+    return {"rubric": names[0] if len(names) == 1 else list(names)}
+
+
+def _score_by_checklist(
+    backend: CachedBackend, writer: CachedBackend, judge: ChecklistJudge, judging: Judging
+) -> None:
+    """Score by yes/no questions, which another model may write."""
+    judging.carry_out(
+        judge.ref,
+        lambda: responses_in(judging.source, judging.asking.limit),
+        lambda pair: judge.score(*pair),
+        lambda pair: [
+            *((writer, r) for r in judge.writing_requests(*pair)),
+            *((backend, r) for r in judge.answer_requests(*pair)),
+        ],
+    )
 
 
 def _score_by_reward(backend: CachedBackend, how: ScoreOptions, judging: Judging) -> None:
@@ -94,12 +158,10 @@ def _score_by_reward(backend: CachedBackend, how: ScoreOptions, judging: Judging
 @app.command()
 @asks(output=Path("runs/compare"))
 @takes("how", PairOptions)
+@takes("several", SeveralOptions)
 def compare(
     data: Data,
-    rubric: Annotated[
-        str | None,
-        typer.Option("-r", "--rubric", help="A shipped rubric, or a file. [default: helpfulness]"),
-    ] = None,
+    rubric: Rubrics = None,
     pairs: Annotated[
         str, typer.Option(help="Of a prompt's candidates: all, adjacent, or a number of pairs.")
     ] = "all",
@@ -108,6 +170,7 @@ def compare(
     max_tokens: options.MaxTokens = 1024,
     *,
     how: PairOptions,
+    several: SeveralOptions,
     asking: Asking,
 ) -> None:
     """Compare responses in pairs, each pair in both orders. Writes verdicts.jsonl."""
@@ -117,21 +180,25 @@ def compare(
     pair_up(Item("", ()), (), pairs)  # a wrong --pairs is refused even where none are drawn
     source = options.spooled(data)
     with asking.session() as session:
-        backend = session.backend(asking.one_model())
 
         def compared() -> Iterator[Comparison]:
             return comparisons_in(source, asking.limit, pairs, seed)
 
+        def comparer(backend: CachedBackend, name: str | None) -> Judge:
+            return make_comparison_judge(
+                backend, name, how.method, sampling, how=how, seed=seed, compared=compared
+            )
+
         sampling = Sampling(temperature, max_tokens=max_tokens)
-        judge = make_comparison_judge(
-            backend, rubric, how.method, sampling, how=how, seed=seed, compared=compared
-        )
-        settings = {"pairs": pairs, "seed": seed}
+        seated = seat(asking, session, several, rubric, comparer)
+        settings = {"pairs": pairs, "seed": seed, **_own_rubrics(rubric or [])}
         Judging("judge compare", asking, session, source, settings).carry_out(
-            judge.ref,
+            seated.judge.ref,
             compared,
-            judge.compare,
-            lambda comparison: [(backend, r) for r in judge.requests(comparison)],
+            seated.counted(seated.judge.compare),
+            seated.requests,
+            also=seated.account,
+            after=seated.conclude,
         )
 
 
@@ -174,13 +241,15 @@ def make_comparison_judge(
         check_unused(how, "likelihood")
         say(f"{backend.model} judges by likelihood, which has no rubric{unread} (see --method)")
         return LikelihoodJudge(backend)
-    from rlaif.specs.rubric import load_rubric
+    from rlaif.judge.item_rubric import checked, rubric_source
 
+    spec = rubric_source(rubric or "helpfulness")
+    judged = ((pair.item, (pair.a, pair.b)) for pair in compared())
     return pair_judge(
         backend,
-        load_rubric(rubric or "helpfulness"),
+        spec,
         how,
         sampling,
         seed=seed,
-        judged=((pair.item, (pair.a, pair.b)) for pair in compared()),
+        judged=checked(spec, judged, writes_reference=how.reference_by_judge),
     )

@@ -63,6 +63,9 @@ class Judging:
         items: Callable[[], Iterable[T]],
         work: Callable[[T], Awaitable[Verdict]],
         requests: Callable[[T], Iterable[tuple[CachedBackend, Request]]],
+        *,
+        also: Callable[[], Mapping[str, Any]] = dict,
+        after: Callable[[RunFolder, dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         """Judge everything into the run folder; with `--dry-run` say what would be asked.
 
@@ -71,6 +74,8 @@ class Judging:
             items: What there is to judge, read anew at each call.
             work: The verdict on one item.
             requests: What `work` asks for one item before it has any reply, and of which backend.
+            also: What else the summary says.
+            after: What is left to do with a whole run; makes its last summary.
 
         Raises:
             SpecError: there is nothing to judge, or the data is malformed.
@@ -83,7 +88,7 @@ class Judging:
             dry_run_report(asked, as_json=self.asking.as_json, prices=self.session.terms.prices)
             return
         total = counted(self._some(items()), quiet=self.asking.as_json)
-        summary = self._judge(judge, items(), work, total)
+        summary = self._judge(judge, items(), work, total, also, after)
         finish("judged", summary, self.asking, "verdicts.jsonl")
 
     def _some(self, items: Iterable[T]) -> Iterator[T]:
@@ -101,6 +106,8 @@ class Judging:
         items: Iterable[T],
         work: Callable[[T], Awaitable[Verdict]],
         total: int,
+        also: Callable[[], Mapping[str, Any]],
+        after: Callable[[RunFolder, dict[str, Any]], dict[str, Any]] | None,
     ) -> dict[str, Any]:
         from rlaif.runner import write_verdicts
         from rlaif.store.runs import RunFolder
@@ -117,10 +124,13 @@ class Judging:
                         concurrency=self.session.width,
                         progress=bar.advance,
                         stop=stop,
-                        also=self.session.account,
+                        also=lambda: {**self.session.account(), **also()},
                     )
 
-            return note_interruption(run, run_draining(judged))
+            summary = note_interruption(run, run_draining(judged, drain=not self.asking.batch))
+        if after is None or summary.get("interrupted"):
+            return summary
+        return after(run, summary)
 
     def _config(self, judge: JudgeRef) -> dict[str, Any]:
         from rlaif.types import as_dict

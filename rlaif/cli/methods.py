@@ -13,28 +13,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
 from rlaif.cli import options
 from rlaif.errors import ConfigError
+from rlaif.judge.choice import is_small
 from rlaif.judge.labels import LEAST_MASS
 from rlaif.judge.settings import MAX_CHARS
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
+    from rlaif.judge.checklist import ChecklistJudge
+    from rlaif.judge.common import RubricSource
     from rlaif.judge.pairwise import PairwiseJudge
     from rlaif.judge.pointwise import PointwiseJudge
-    from rlaif.specs.rubric import Rubric
     from rlaif.types import Candidate, Item, Sampling
 
 _PANEL = "Judging"
 """Heading in `--help` of these options."""
-
-SMALL_MODEL_PARAMETERS = 1_000_000_000
-"""A smaller local model is not asked for verdicts by default: it says "A" to everything."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,15 +131,25 @@ class ScoreOptions(JudgeOptions):
     """How responses are graded."""
 
     method: Annotated[
-        Literal["auto", "verdict", "expectation"],
+        Literal["auto", "verdict", "expectation", "checklist"],
         typer.Option(
             help="verdict: ask for grades, with reasons where the rubric wants them. expectation: "
             "ask for the level alone, one call a criterion, and take the mean over the "
-            "probabilities of all levels; over 10 draws where the model gives none. auto: "
+            "probabilities of all levels; over 10 draws where the model gives none. checklist: "
+            "write yes/no questions from the prompt, then answer each, one call a question. auto: "
             "expectation for a local model under a billion parameters.",
             rich_help_panel=_PANEL,
         ),
     ] = "auto"
+    questions_by: Annotated[
+        str | None,
+        typer.Option(
+            "--questions-by",
+            metavar="MODEL",
+            help="checklist: the model that writes the questions. By default the one that judges.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
     aggregate: Annotated[
         Literal["mean", "mode"],
         typer.Option(
@@ -196,21 +205,9 @@ class PairOptions(JudgeOptions):
     ] = "both"
 
 
-def is_small(backend: CachedBackend) -> bool:
-    """Whether the model is a local one that is too small to be asked for verdicts."""
-    *_, provider = options.layers(backend)
-    parameters: int = getattr(provider, "parameters", SMALL_MODEL_PARAMETERS)
-    return parameters < SMALL_MODEL_PARAMETERS
-
-
-def is_reward(backend: CachedBackend) -> bool:
-    """Whether the model gives rewards and no replies: a sequence classifier."""
-    return backend.model.startswith("reward/")
-
-
 def score_judge(
     backend: CachedBackend,
-    rubric: Rubric,
+    rubric: RubricSource,
     how: ScoreOptions,
     sampling: Sampling,
     judged: Iterable[tuple[Item, Sequence[Candidate]]] = (),
@@ -229,6 +226,8 @@ def score_judge(
     """
     from rlaif.judge.pointwise import PointwiseJudge
 
+    if how.questions_by is not None:
+        raise ConfigError("--questions-by is for --method checklist")
     auto = "expectation" if is_small(backend) else "verdict"
     method: Any = auto if how.method == "auto" else how.method
     return PointwiseJudge(
@@ -240,13 +239,44 @@ def score_judge(
         aggregate=how.aggregate,
         criteria_calls=how.criteria_calls,
         **how.common(),
-        **_against_attacks(judged),
+        **against_attacks(judged),
+    )
+
+
+def checklist_judge(
+    backend: CachedBackend,
+    writer: CachedBackend,
+    rubric: RubricSource,
+    how: ScoreOptions,
+    sampling: Sampling,
+    judged: Iterable[tuple[Item, Sequence[Candidate]]] = (),
+) -> ChecklistJudge:
+    """The judge that answers yes/no questions which `writer` has written.
+
+    The other arguments are those of `score_judge`.
+
+    Raises:
+        ConfigError: options contradict each other.
+    """
+    from rlaif.judge.checklist import ChecklistJudge
+
+    useless = {"method", "draws", "structured", "aggregate", "criteria_calls"}
+    usual: dict[str, Any] = {f.name: f.default for f in fields(how) if f.name not in useless}
+    check_unused(replace(how, **usual), "checklist")
+    given = {k: v for k, v in how.common().items() if k != "structured"}
+    return ChecklistJudge(
+        backend,
+        rubric,
+        writer=writer,
+        sampling=sampling,
+        **given,
+        **against_attacks(judged),
     )
 
 
 def pair_judge(
     backend: CachedBackend,
-    rubric: Rubric,
+    rubric: RubricSource,
     how: PairOptions,
     sampling: Sampling,
     *,
@@ -279,7 +309,7 @@ def pair_judge(
         ties=how.ties,
         levels=5 if how.levels == "5" else 3,
         **how.common(),
-        **_against_attacks(judged),
+        **against_attacks(judged),
     )
 
 
@@ -290,7 +320,8 @@ def check_unused(how: JudgeOptions, method: str) -> None:
         raise ConfigError(f"the method {method}{chosen} takes no {', '.join(given)}")
 
 
-def _against_attacks(judged: Iterable[tuple[Item, Sequence[Candidate]]]) -> dict[str, Any]:
+def against_attacks(judged: Iterable[tuple[Item, Sequence[Candidate]]]) -> dict[str, Any]:
+    """What every judge takes against attempts on it: keyed markers, what recurs over prompts."""
     from rlaif.judge.detect import constant_responses
     from rlaif.judge.markers import Markers
     from rlaif.store.secret import load_secret
@@ -301,15 +332,16 @@ def _against_attacks(judged: Iterable[tuple[Item, Sequence[Candidate]]]) -> dict
     }
 
 
-T = TypeVar("T", bound=JudgeOptions)
+T = TypeVar("T")
 
 
 def takes(name: str, kind: type[T]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator that gives a command the options of `kind`, handed to it as `name`."""
+    options_of: Any = kind
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:
-            made = kind(**{f.name: given.pop(f.name) for f in fields(kind)})
+            made = kind(**{f.name: given.pop(f.name) for f in fields(options_of)})
             command(**given, **{name: made})
 
         signature = _merged(command, name, kind)
@@ -322,7 +354,7 @@ def takes(name: str, kind: type[T]) -> Callable[[Callable[..., None]], Callable[
     return decorate
 
 
-def _merged(command: Callable[..., None], name: str, kind: type[JudgeOptions]) -> inspect.Signature:
+def _merged(command: Callable[..., None], name: str, kind: Any) -> inspect.Signature:
     """The command's own parameters, but for `name`, and an option for each field of `kind`."""
     hints = get_type_hints(command, include_extras=True)
     own = [

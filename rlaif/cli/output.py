@@ -212,10 +212,40 @@ def summary_table(title: str, summary: Mapping[str, Any], files: Sequence[Path])
         *([("asked again", _counts(retries))] if retries else []),
         ("tokens", f"{tokens['input']} in, {tokens['output']} out"),
         *([("cost", cost)] if (cost := _cost(summary)) else []),
+        *_several(summary),
         ("seconds", f"{summary['wall_s']:.1f}"),
         *(("wrote", str(path)) for path in files),
     ]
     table(f"{title}, a part" if summary.get("interrupted") else title, ("", ""), rows)
+
+
+def _several(summary: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What several judges, or rankings, came to."""
+    rows: list[tuple[str, object]] = []
+    if (panel := summary.get("panel")) is not None:
+        worth = panel["effective_judges"]
+        told = f"{worth:.1f} by their {panel['basis']}" if worth else f"not known: {panel['why']}"
+        rows.append(("judges", f"{panel['judges']}, worth {told}"))
+        if panel.get("weights"):
+            rows.append(("weights", ", ".join(f"{w:.2f}" for w in panel["weights"])))
+        if panel["replaced"]:
+            rows.append(("replaced", panel["replaced"]))
+    if (cascade := summary.get("cascade")) is not None:
+        for stage in cascade["stages"]:
+            told = f"asked of {stage['asked']}, sure of {stage['decided']}"
+            rows.append((stage["model"], f"{told}, {stage['calls']} calls"))
+        rows.append(("for people", cascade["escalated"]))
+        spent = cascade["cost_not_spent_usd"]
+        saved = "not known" if cascade["calls_saved"] is None else f"{cascade['calls_saved']} calls"
+        rows.append(("saved", saved + (f", ${spent:.4f}" if spent else "")))
+    if (ranked := summary.get("rankings")) is not None:
+        rows += [
+            ("settled", f"{ranked['settled']} of {ranked['rankings']} rankings"),
+            ("unsettled", f"{ranked['unsettled_neighbors']} neighbors"),
+            ("comparisons", ranked["comparisons"]),
+            ("cycles", f"{ranked['cycles']} of {ranked['triples']} triples"),
+        ]
+    return rows
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,7 +13,7 @@ from rlaif.cli.output import emit, progress_bar, say, table
 from rlaif.errors import SpecError
 
 if TYPE_CHECKING:
-    from rlaif.preferences.pairs import HeldBack, Select
+    from rlaif.preferences.pairs import HeldBack, Rules, Select
     from rlaif.types import PreferencePair
 
 app = typer.Typer(add_completion=False)
@@ -21,13 +21,25 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def prefer(
-    run: Annotated[list[Path], typer.Argument(help="Runs of judge compare, or verdicts.jsonl.")],
+    run: Annotated[
+        list[Path], typer.Argument(help="Runs of judge compare or judge rank, or verdicts.jsonl.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The data set's folder.")] = Path(
         "dataset"
     ),
     select: Annotated[
         str, typer.Option(help="all comparisons, or best-worst: the ends of each prompt's ranking.")
     ] = "all",
+    ranked_pairs: Annotated[
+        Literal["all", "adjacent"],
+        typer.Option(help="Of a ranking: all pairs of its responses, or only neighbors."),
+    ] = "all",
+    settled: Annotated[
+        bool,
+        typer.Option(
+            "--settled", help="Hold back pairs of a ranking whose strengths' intervals overlap."
+        ),
+    ] = False,
     min_margin: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Least margin, 2 p_chosen - 1.")
     ] = 0.0,
@@ -61,14 +73,16 @@ def prefer(
         raise ConfigError(f"--select is one of {', '.join(get_args(Select))}, not '{select}'")
     for path in [*run, *(decontaminate or [])]:
         options.spooled(str(path))
-    total = sum(_count(path) for path in run)
     rules = Rules(
         select=_select(select),
+        ranked_pairs=ranked_pairs,
+        settled=settled,
         min_margin=min_margin,
         inconsistent=inconsistent,
         max_length_ratio=max_length_ratio,
         benchmark_prompts=_benchmark(decontaminate or []),
     )
+    total = sum(_count(path, rules) for path in run)
     with progress_bar("sorting", total, quiet=as_json) as bar:
 
         def rows() -> Iterator[PreferencePair | HeldBack]:
@@ -95,20 +109,21 @@ def prefer(
     say(f"wrote {output}: datasets.load_from_disk({str(output)!r})")
 
 
-def _count(path: Path) -> int:
+def _count(path: Path, rules: Rules) -> int:
     """How many comparisons a run holds; read before anything is written.
 
     Raises:
-        SpecError: a line is not a verdict, or not of a comparison.
+        SpecError: a line is not a verdict, or one of a score.
     """
+    from rlaif.preferences.pairs import compared
     from rlaif.store.runs import read_verdicts
 
     total = 0
     for verdict in read_verdicts(path):
-        if verdict.kind != "comparison":
-            what = f"verdict {verdict.id} is a {verdict.kind}; preferences come of comparisons"
+        if verdict.kind == "score":
+            what = f"verdict {verdict.id} is a score; preferences come of comparisons and rankings"
             raise SpecError(what, path=path, field="kind")
-        total += 1
+        total += sum(1 for _ in compared(verdict, rules))
     return total
 
 

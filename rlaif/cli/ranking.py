@@ -1,40 +1,97 @@
-"""`rlaif judge rank`: the responses to each prompt in order, by comparing pairs of them."""
+"""`rlaif judge rank`: the responses to each prompt in order, by pairs or by whole lists."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
 from rlaif.cli.judging import Judging, candidates_in
-from rlaif.cli.methods import PairOptions
-from rlaif.errors import SpecError
+from rlaif.cli.methods import JudgeOptions, PairOptions, against_attacks, takes
+from rlaif.cli.several import SeveralOptions, seat
+from rlaif.errors import ConfigError, SpecError
 
 if TYPE_CHECKING:
-    from rlaif.types import Candidate, Comparison, Item
+    from rlaif.backends.cached import CachedBackend
+    from rlaif.types import Candidate, Comparison, Item, Sampling, Verdict
 
 Data = Annotated[
     str, typer.Argument(help="JSONL, JSON, CSV, Parquet, a folder, a run of generate, or -.")
 ]
+T = TypeVar("T")
+
+_PANEL = "Judging"
+_LIST_HAS_NO = ("--draws", "--least-mass", "--compare-by", "--levels", "--orders")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOptions(JudgeOptions):
+    """How the responses of a ranking are judged."""
+
+    compare_by: Annotated[
+        Literal["auto", "verdict", "token", "likelihood"],
+        typer.Option(
+            help="How a pair is judged: see --method of judge compare.", rich_help_panel=_PANEL
+        ),
+    ] = "auto"
+    ties: Annotated[
+        Literal["allowed", "forced"],
+        typer.Option(
+            help="allowed: the judge may call responses equal. forced: it must choose.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "allowed"
+    levels: Annotated[
+        Literal["3", "5"],
+        typer.Option(
+            help="Of a pair: A, tie or B; or also how much better.", rich_help_panel=_PANEL
+        ),
+    ] = "3"
+    orders: Annotated[
+        Literal["both", "AB", "random"],
+        typer.Option(
+            help="Of a pair: asked twice, swapped; or once, and position bias goes unseen.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "both"
+
+    def of_pairs(self) -> PairOptions:
+        """The options as those of comparing."""
+        shared = {f.name: getattr(self, f.name) for f in fields(JudgeOptions)}
+        return PairOptions(
+            method=self.compare_by,
+            ties=self.ties,
+            levels=self.levels,
+            orders=self.orders,
+            **shared,
+        )
 
 
 @asks(output=Path("runs/rank"))
+@takes("how", RankOptions)
+@takes("several", SeveralOptions)
 def rank(
     data: Data,
     rubric: Annotated[
-        str | None,
-        typer.Option("-r", "--rubric", help="A shipped rubric, or a file. [default: helpfulness]"),
+        list[str] | None,
+        typer.Option(
+            "-r",
+            "--rubric",
+            help="A shipped rubric, or a file; or item, as for judge compare. Repeatable. "
+            "[default: helpfulness]",
+        ),
     ] = None,
     method: Annotated[
-        Literal["round-robin", "merge-sort", "swiss", "active"],
+        Literal["round-robin", "merge-sort", "swiss", "active", "listwise"],
         typer.Option(
             help="Which pairs are compared. active: those that promise to settle most of the "
             "order. swiss: neighbors in the standing, round by round. merge-sort: as a sort "
-            "needs them. round-robin: all."
+            "needs them. round-robin: all. Or listwise: all responses in one prompt, shuffled."
         ),
     ] = "active",
     comparisons: Annotated[
@@ -43,6 +100,13 @@ def rank(
             min=1,
             help="Most pairs of a prompt to compare. [default: N log2 N for active, as many as "
             "the method needs for the others]",
+        ),
+    ] = None,
+    shuffles: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="listwise: how often the list is shown, each second time backwards. [default: 4]",
         ),
     ] = None,
     settle: Annotated[
@@ -57,34 +121,34 @@ def rank(
             "the strengths' intervals.",
         ),
     ] = 0.95,
-    compare_by: Annotated[
-        Literal["auto", "verdict", "token", "likelihood"],
-        typer.Option(help="How a pair is judged: see --method of judge compare."),
-    ] = "auto",
     seed: options.Seed = 0,
     temperature: options.Temperature = 0.0,
     max_tokens: options.MaxTokens = 1024,
     *,
+    how: RankOptions,
+    several: SeveralOptions,
     asking: Asking,
 ) -> None:
     """Rank the responses to each prompt. Writes verdicts.jsonl."""
-    from rlaif.cli.judge import make_comparison_judge
     from rlaif.judge.tournament import Tournament
     from rlaif.types import Sampling
 
+    listed = method == "listwise"
+    if several.cascade is not None or several.weights == "estimated":
+        raise ConfigError("--cascade and estimated weights are for judge score and judge compare")
+    if listed:
+        _refuse_for_lists(how, comparisons, settle)
+    elif shuffles is not None:
+        raise ConfigError(f"--shuffles is for --method listwise, not {method}")
     source = options.spooled(data)
-    with asking.session() as session:
-        backend = session.backend(asking.one_model())
-        judge = make_comparison_judge(
-            backend,
-            rubric,
-            compare_by,
-            Sampling(temperature, max_tokens=max_tokens),
-            how=PairOptions(method=compare_by),
-            seed=seed,
-            compared=lambda: _neighbors(source, asking.limit),
-        )
-        tournament = Tournament(
+    asked = _Asked(
+        how, Sampling(temperature, max_tokens=max_tokens), source, asking.limit, seed, confidence
+    )
+
+    def ranker(judge: Any) -> Any:
+        if method == "listwise":
+            return judge
+        return Tournament(
             judge,
             method,
             comparisons=comparisons,
@@ -92,26 +156,136 @@ def rank(
             confidence=confidence,
             seed=seed,
         )
+
+    def judge_of(backend: CachedBackend, name: str | None) -> Any:
+        return asked.of_lists(backend, name, shuffles) if listed else asked.of_pairs(backend, name)
+
+    with asking.session() as session:
+        seated = seat(asking, session, several, rubric, judge_of)
+        judge, told = ranker(seated.judge), RankTally()
+        members = [(backend, ranker(member)) for backend, member in seated.members]
         Judging("judge rank", asking, session, source, {"seed": seed}).carry_out(
-            tournament.ref,
-            lambda: rankings_in(source, asking.limit),
-            lambda pair: tournament.rank(*pair),
-            lambda pair: [(backend, r) for r in tournament.requests(*pair)],
+            judge.ref,
+            lambda: rankings_in(source, asking.limit, listed=listed),
+            told.counted(seated.counted(lambda pair: judge.rank(*pair))),
+            lambda pair: [(b, r) for b, member in members for r in member.requests(*pair)],
+            also=lambda: {**seated.account(), **told.account()},
+            after=seated.conclude,
         )
 
 
-def rankings_in(source: Path, limit: int | None) -> Iterator[tuple[Item, tuple[Candidate, ...]]]:
+def _refuse_for_lists(how: RankOptions, comparisons: int | None, settle: str) -> None:
+    """Raise `ConfigError` for options that lists have no use for."""
+    stray = [name for name in how.given() if name in _LIST_HAS_NO]
+    stray += ["--comparisons"] if comparisons is not None else []
+    stray += ["--settle"] if settle != "all" else []
+    if stray:
+        raise ConfigError(f"--method listwise compares no pairs: it takes no {', '.join(stray)}")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What every judge of a ranking is told."""
+
+    how: RankOptions
+    sampling: Sampling
+    source: Path
+    limit: int | None
+    seed: int
+    confidence: float
+
+    def of_pairs(self, backend: CachedBackend, name: str | None) -> Any:
+        """The judge that compares two of the responses."""
+        from rlaif.cli.judge import make_comparison_judge
+
+        return make_comparison_judge(
+            backend,
+            name,
+            self.how.compare_by,
+            self.sampling,
+            how=self.how.of_pairs(),
+            seed=self.seed,
+            compared=lambda: _neighbors(self.source, self.limit),
+        )
+
+    def of_lists(self, backend: CachedBackend, name: str | None, shuffles: int | None) -> Any:
+        """The judge that sees all responses at once."""
+        from rlaif.judge.choice import is_reward
+        from rlaif.judge.item_rubric import checked, rubric_source
+        from rlaif.judge.listwise import SHUFFLES, ListwiseJudge
+
+        if is_reward(backend):
+            raise ConfigError(f"{backend.model} reads no lists: rank by pairs with it")
+        spec = rubric_source(name or "helpfulness")
+        judged = checked(
+            spec,
+            rankings_in(self.source, self.limit),
+            path=self.source,
+            writes_reference=self.how.reference_by_judge,
+        )
+        common = {key: value for key, value in self.how.common().items() if key != "least_mass"}
+        return ListwiseJudge(
+            backend,
+            spec,
+            sampling=self.sampling,
+            shuffles=SHUFFLES if shuffles is None else shuffles,
+            seed=self.seed,
+            confidence=self.confidence,
+            ties=self.how.ties,
+            **common,
+            **against_attacks(judged),
+        )
+
+
+class RankTally:
+    """How far the rankings of a run can be trusted, for its summary."""
+
+    def __init__(self) -> None:
+        self._found = dict.fromkeys(
+            ("rankings", "settled", "unsettled_neighbors", "comparisons", "triples", "cycles"), 0
+        )
+
+    def counted(self, work: Callable[[T], Awaitable[Verdict]]) -> Callable[[T], Awaitable[Verdict]]:
+        """`work`, whose rankings are counted."""
+
+        async def ranked(item: T) -> Verdict:
+            verdict = await work(item)
+            if (made := verdict.ranking) is not None:
+                found = self._found
+                found["rankings"] += 1
+                found["settled"] += bool(made.settled)
+                found["unsettled_neighbors"] += len(made.unsettled or ())
+                found["comparisons"] += made.comparisons
+                found["triples"] += made.triples or 0
+                found["cycles"] += made.cycles or 0
+            return verdict
+
+        return ranked
+
+    def account(self) -> dict[str, Any]:
+        """What the summary says of the rankings."""
+        return {"rankings": self._found}
+
+
+def rankings_in(
+    source: Path, limit: int | None, *, listed: bool = False
+) -> Iterator[tuple[Item, tuple[Candidate, ...]]]:
     """Each prompt in `source` with the responses to rank: plain data, or a run of generate.
 
     Raises:
-        SpecError: a prompt has fewer than two responses.
+        SpecError: a prompt has fewer than two responses; or, where they are `listed`, more
+            different ones than there are labels.
     """
+    from rlaif.judge.list_form import MOST_RESPONSES
     from rlaif.specs.items import read_data
 
     made = candidates_in(source, limit)
     for item, candidates in made or read_data(source, "rank", limit=limit):
         if len(candidates) < 2:
             message = f"item {item.id!r} has {len(candidates)} response: a ranking needs two"
+            raise SpecError(message, path=source)
+        if listed and (n := len({c.response for c in candidates})) > MOST_RESPONSES:
+            message = f"item {item.id!r} has {n} responses: a list holds {MOST_RESPONSES} at most"
             raise SpecError(message, path=source)
         yield item, candidates
 

@@ -174,11 +174,12 @@ class LeaderboardTable:
         ranking = verdict.ranking
         if ranking and sorted(ranking.order) != sorted(c.id for c in verdict.candidates):
             raise SpecError("does not name each candidate once", field="ranking.order")
-        place = {} if ranking is None else {name: n for n, name in enumerate(ranking.order)}
+        winners: dict[float, Winner] = {1.0: "A", 0.5: "tie", 0.0: "B"}
         for pair in combinations(verdict.candidates, 2):
             said: tuple[Winner, float] | None = None
             if ranking is not None:
-                said = ("A", 1.0) if place[pair[0].id] < place[pair[1].id] else ("B", 0.0)
+                won = ranking.before(pair[0].id, pair[1].id)
+                said = winners[won], won
             self._add_pair(verdict, pair, said, strata)
 
     def _count(

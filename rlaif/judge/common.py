@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from rlaif.backends.base import Backend
-from rlaif.canonical import digest
+from rlaif.canonical import canonical_json, digest
 from rlaif.errors import BackendError, BudgetError, Cause, VerdictError
 from rlaif.specs.rubric import Rubric
 from rlaif.types import (
@@ -61,6 +63,11 @@ async def ask(backend: Backend, request: Request, shown: str | None = None) -> A
             raise
         call = Call(key, "", Usage(), latency_s=0.0, cached=False, shown=shown)
         return Asked(call, failure=failure)
+    return answered(key, done, shown)
+
+
+def answered(key: str, done: Completion, shown: str | None = None) -> Asked:
+    """The request of digest `key`, which `done` answered."""
     call = Call(
         key,
         done.text,
@@ -90,9 +97,21 @@ def verdict_id(kind: Kind, item: Item, candidates: tuple[Candidate, ...], judge:
         "kind": kind,
         "item": {"id": item.id, "prompt": as_dict(item.prompt), **reference},
         "candidates": as_dict(candidates),
-        "judge": as_dict(judge),
+        "judge": _judge_dict(judge),
     }
-    return digest(work)[:32]
+    return digest(work, finite=True)[:32]
+
+
+@lru_cache(maxsize=256)
+def _judge_dict(judge: JudgeRef) -> dict[str, Any]:
+    """`judge` as plain data, which nobody may change: a run has a million verdicts of one judge.
+
+    Raises:
+        ValueError: a number of its sampling is not finite.
+    """
+    plain: dict[str, Any] = as_dict(judge)
+    canonical_json(plain)
+    return plain
 
 
 def no_verdict(

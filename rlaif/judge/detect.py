@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 
 from rlaif.judge.markers import readable
 from rlaif.judge.signs import SIGNS, UNSEEN_LETTERS, UNSEEN_RUN, Flag, Sign
@@ -56,6 +57,7 @@ _REPEATED = 0.4
 _LEAST_CONSTANT = 20
 _SEEN_BITS = 1 << 24
 _MOST_RECURRING = 1 << 17
+_REMEMBERED = 256
 
 
 class Inspector:
@@ -70,6 +72,8 @@ class Inspector:
         self, rubric: Rubric | None = None, constant: Collection[int] = frozenset()
     ) -> None:
         self._phrases = rubric_phrases(rubric) if rubric is not None else _NO_PHRASES
+        # a candidate stands in many pairs
+        self._noticed = lru_cache(maxsize=_REMEMBERED)(partial(noticed, phrases=self._phrases))
         self._constant = constant
 
     def inspect(
@@ -83,13 +87,13 @@ class Inspector:
         found: dict[str, tuple[str, ...]] = {}
         asked: set[Flag] | None = None
         for candidate in candidates:
-            flags = noticed(candidate.text, self._phrases)
+            flags = self._noticed(candidate.text)
             if flags:
                 if asked is None:
                     asked = _shapes("\n\n".join(m.content for m in item.prompt), self._phrases)
-                flags -= asked
+                flags = flags - asked
             if self._constant and fingerprint(candidate.text) in self._constant:
-                flags.add("constant_response")
+                flags = flags | {"constant_response"}
             if flags:
                 found[candidate.id] = tuple(sorted(flags))
         return found or None

@@ -135,6 +135,10 @@ def turn_note(item: Item, candidates: Sequence[Candidate]) -> str:
     It is the turn that `item.meta["turn"]` names, counted from 1 in messages of the user, and the
     last one where there is no such turn.
     """
+    if len(item.prompt) == 1 and all(
+        len(c.response) == 1 and c.response[0].role != "user" for c in candidates
+    ):
+        return ""  # one turn, as nearly always
     before = sum(m.role == "user" for m in item.prompt)
     after = max(sum(m.role == "user" for m in c.response) for c in candidates)
     turns = before + after

@@ -8,13 +8,16 @@ and what a provider fails at is asked again below, by the backends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from rlaif.backends.base import Backend
+from rlaif.backends.cached import CachedBackend
 from rlaif.errors import VerdictError
-from rlaif.judge.common import Asked, ask
+from rlaif.judge.begun import Begun, all_of
+from rlaif.judge.common import Asked, answered, ask
 from rlaif.judge.pairs import rationale_in
 from rlaif.judge.parsing import check_ended, rationale, unreadable, without_thinking
 from rlaif.types import Call, Completion, Item, Message, Request, Sampling
@@ -93,13 +96,96 @@ async def hear(
     """
     first = await ask(backend, request, shown)
     heard = _heard((first,), read)
-    fault, reply = heard.error, first.completion
-    if fault is None or correct is None or reply is None:
+    if (again := _second(heard, request, correct)) is None:
         return heard
-    if fault.cause not in ("unreadable", "truncated") or (told := correct(fault)) is None:
-        return heard
-    second = await ask(backend, asked_again(request, reply, told), shown)
+    second = await ask(backend, again, shown)
     return _heard((first, second), read)
+
+
+async def hear_all(
+    backend: Backend,
+    asks: Sequence[tuple[str | None, Request]],
+    read: Callable[[Completion], T],
+    *,
+    correct: Correct | None = None,
+) -> list[Heard[T]]:
+    """What came of each of `asks`, as `hear` has it: the order for the record, and the request.
+
+    Replies that are at hand are read on the spot, all of them looked up together: a task for each
+    would take longer than all else. The rest is asked as `together` does it.
+
+    Raises:
+        BackendError: a fatal failure of the provider.
+    """
+    at_hand = _at_hand(backend, [request for _, request in asks])
+    heard = [
+        _reheard(key, done, ask, read, correct) if done is not None else None
+        for (key, done), ask in zip(at_hand, asks, strict=True)
+    ]
+    left = [
+        partial(hear, backend, request, read, correct=correct, shown=shown)
+        for (shown, request), one in zip(asks, heard, strict=True)
+        if one is None
+    ]
+    fresh = iter(await _asked(backend, left, asks[0][1].shared) if left else ())
+    return [next(fresh) if one is None else one for one in heard]
+
+
+async def _asked(
+    backend: Backend, jobs: Sequence[Callable[[], Coroutine[Any, Any, R]]], shared: int
+) -> list[R]:
+    """What `jobs` return, as `together` has it.
+
+    A cached backend makes each call in a task of its own, so that jobs which only wait for one need
+    none: they are begun here, one after the other, and waited for in turn.
+    """
+    if in_rounds(backend):
+        return await together(jobs, 0)
+    if len(jobs) == 1 or shared >= CACHED_CHARS or not isinstance(backend, CachedBackend):
+        return await together(jobs, shared)
+    return await all_of([Begun(job()) for job in jobs])
+
+
+def _at_hand(
+    backend: Backend, requests: Sequence[Request]
+) -> Sequence[tuple[str, Completion | None]]:
+    """The digest of each request, and what the store holds for it, as far as that was looked up."""
+    if isinstance(backend, CachedBackend):
+        return backend.at_hand(requests)
+    return [("", None)] * len(requests)
+
+
+def _reheard(
+    key: str,
+    done: Completion,
+    ask: tuple[str | None, Request],
+    read: Callable[[Completion], T],
+    correct: Correct | None,
+) -> Heard[T] | None:
+    """What a reply says that was kept; `None` where the judge has to be asked again."""
+    shown, request = ask
+    heard = _heard((answered(key, done, shown),), read)
+    return heard if _second(heard, request, correct) is None else None
+
+
+def _second(heard: Heard[T], request: Request, correct: Correct | None) -> Request | None:
+    """What to ask after a first reply that cannot be read; `None` to leave it at that."""
+    fault, reply = heard.error, heard.asked[0].completion
+    if fault is None or correct is None or reply is None:
+        return None
+    if fault.cause not in ("unreadable", "truncated") or (told := correct(fault)) is None:
+        return None
+    return asked_again(request, reply, told)
+
+
+def in_rounds(backend: Backend) -> bool:
+    """Whether nothing should wait for a reply that need not: each round takes hours."""
+    return bool(getattr(backend, "in_rounds", False))
+
+
+def ahead(backend: Backend, shared: int) -> int:
+    """What `together` is to know of `shared` where `backend` is asked."""
+    return 0 if in_rounds(backend) else shared
 
 
 async def together(jobs: Sequence[Callable[[], Awaitable[R]]], shared: int) -> list[R]:
@@ -108,6 +194,8 @@ async def together(jobs: Sequence[Callable[[], Awaitable[R]]], shared: int) -> l
     They run at once, unless what they share is long enough for a provider's prompt cache: then the
     first goes ahead, as a prefix can be found there only once it has been read.
     """
+    if len(jobs) == 1:
+        return [await jobs[0]()]
     first: list[R] = []
     if shared >= CACHED_CHARS and len(jobs) > 1:
         first = [await jobs[0]()]

@@ -58,16 +58,11 @@ class Markers:
     def code(self, item: Item) -> str:
         """The code in the tags around `item` and its responses: 8 letters and digits, 40 bits.
 
+        Requests name it (`Request.code`), so that their digest is the same in every home.
+
         It depends on what the judge is shown before the responses, and on the key.
         """
         return _code(self.key, item.prompt, item.reference)
-
-    @property
-    def fingerprint(self) -> str:
-        """Eight hex digits that tell keys apart and reveal nothing of them, for a run's config."""
-        keyed = hashlib.blake2b(key=self.key, digest_size=4, person=b"rlaif key name")
-        return keyed.hexdigest()
-
 
 @lru_cache(maxsize=64)
 def _code(key: bytes, prompt: Messages, reference: str | None) -> str:
@@ -147,15 +142,15 @@ _WORDS = (
 )
 VERDICT_LABEL = (
     rf"(?:(?:{_WORDS})[\s:=_-]{{0,4}}){{0,4}}"
-    r"(?:[ABC]|tie|[AB][<>=]{1,3}[AB]|-?\d+(?:\.\d+)?(?:\s?/\s?\d+)?)"
+    r"(?:[ABC]|tie|[A-Z](?:\s{0,3}[<>=]{1,3}\s{0,3}[A-Z])+|-?\d+(?:\.\d+)?(?:\s?/\s?\d+)?)"
 )
-"""What a mark such as `[[A]]` or `[[score: 7/10]]` holds; for `re.IGNORECASE`."""
+"""What a mark such as `[[A]]`, `[[C > A > B]]` or `[[score: 7/10]]` holds; for `re.IGNORECASE`."""
 _BRACKETED = re.compile(
     rf"\[(?=\[\s*{VERDICT_LABEL}\s*\]\])|[⟦〚](?={VERDICT_LABEL}\s*[⟧〛])|\[(?=/?INST\])",
     re.IGNORECASE,
 )
 _ANGLED = re.compile(
-    rf"<(?=\s*/?\s*(?:\w{{1,16}}:)?(?:{'|'.join(TAGS)})\b"
+    rf"<(?=\s*/?\s*(?:\w{{1,16}}:)?(?:{'|'.join(TAGS)}|response_[a-z])\b"
     r"|\|[\w ]{1,40}\|>|/?s>|</?SYS>|/?(?:start|end)_of_turn>|/?(?:bos|eos|pad|unk)>)",
     re.IGNORECASE,
 )

@@ -66,8 +66,10 @@ class PairForm:
             return None
         return lambda error: endings.correction(error, self.ending("none"))
 
-    def request(self, messages: Messages, reasoning: Reasoning, draw: int, shared: int) -> Request:
-        """The request that shows `messages`."""
+    def request(
+        self, messages: Messages, reasoning: Reasoning, draw: int, shared: int, code: str
+    ) -> Request:
+        """The request that shows `messages`, whose tags carry `code`."""
         settings = self.settings
         if self.method == "token":
             return Request(
@@ -77,6 +79,7 @@ class PairForm:
                 top_logprobs=settings.top_logprobs,
                 choices=tuple(endings.pair_tokens(self.ties, self.levels)),
                 shared=shared,
+                code=code,
             )
         return Request(
             messages,
@@ -85,6 +88,7 @@ class PairForm:
             top_logprobs=settings.top_logprobs,
             json_schema=self._schema(reasoning) if settings.structured else None,
             shared=shared,
+            code=code,
         )
 
     def _schema(self, reasoning: Reasoning) -> dict[str, Any]:

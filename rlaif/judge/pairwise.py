@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 from rlaif.backends.base import Backend
@@ -19,10 +18,9 @@ from rlaif.judge.common import RubricSource, rubric_for, rubric_ref
 from rlaif.judge.endings import Levels
 from rlaif.judge.hearing import (
     REFERENCE_STAND_IN,
-    hear,
+    hear_all,
     hear_reference,
     own_reference,
-    together,
 )
 from rlaif.judge.labels import LEAST_MASS
 from rlaif.judge.markers import Markers
@@ -174,7 +172,8 @@ class PairwiseJudge:
         settings, form = self._settings, self._form
         orders = self._shown(comparison)
         ending = form.ending(rubric.reasoning)
-        pair = replace(comparison, a=settings.fitted(comparison.a), b=settings.fitted(comparison.b))
+        a, b = settings.fitted(comparison.a), settings.fitted(comparison.b)
+        pair = Comparison(comparison.item, a, b)
         messages = [
             render_comparison(
                 rubric,
@@ -185,8 +184,9 @@ class PairwiseJudge:
             for shown in orders
         ]
         shared = shared_length(messages[0], comparison.item, markers=self._markers)
+        code = self._markers.code(comparison.item)
         return [
-            (shown, form.request(said, rubric.reasoning, draw, shared))
+            (shown, form.request(said, rubric.reasoning, draw, shared, code))
             for place, (shown, said) in enumerate(zip(orders, messages, strict=True))
             for draw in self._draws(comparison, place)
         ]
@@ -227,11 +227,7 @@ class PairwiseJudge:
     async def _judged(self, record: Record, rubric: Rubric, comparison: Comparison) -> Verdict:
         asks = self._asks(rubric, comparison)
         read, correct = self._form.read, self._form.correct()
-        jobs = [
-            partial(hear, self._backend, request, read, correct=correct, shown=shown)
-            for shown, request in asks
-        ]
-        heard = await together(jobs, asks[0][1].shared)
+        heard = await hear_all(self._backend, asks, read, correct=correct)
         record = record.after(call for one in heard for call in one.calls)
         draws = self._settings.draws
         try:

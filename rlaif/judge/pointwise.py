@@ -16,6 +16,7 @@ from rlaif.errors import ConfigError, VerdictError
 from rlaif.judge.common import RubricSource, rubric_for, rubric_ref
 from rlaif.judge.hearing import (
     REFERENCE_STAND_IN,
+    ahead,
     enough,
     hear_reference,
     own_reference,
@@ -199,7 +200,7 @@ class PointwiseJudge:
             partial(self._form.grade, self._backend, part, requests)
             for part, requests in zip(parts, asks, strict=True)
         ]
-        graded = await together(jobs, asks[0][0].shared)
+        graded = await together(jobs, ahead(self._backend, asks[0][0].shared))
         record = record.after(call for one in graded for call in one.calls)
         found: dict[str, CriterionScore] = {}
         try:

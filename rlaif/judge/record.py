@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rlaif.errors import VerdictError
 from rlaif.judge.common import no_verdict, verdict_id
-from rlaif.types import Call, Candidate, Item, JudgeRef, Kind, Preference, Score, Verdict
+from rlaif.types import Call, Candidate, Item, JudgeRef, Kind, Preference, Ranking, Score, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Record:
         *,
         preference: Preference | None = None,
         score: Score | None = None,
+        ranking: Ranking | None = None,
         rationale: str | None = None,
     ) -> Verdict:
         """The verdict that was read."""
@@ -42,6 +43,7 @@ class Record:
             status="ok",
             score=score,
             preference=preference,
+            ranking=ranking,
             rationale=rationale,
             calls=self.calls,
             flags=self.flags or None,

@@ -8,8 +8,9 @@ author cannot know, and is defused: it can neither close a tag nor pass for a ve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from string import ascii_uppercase
 
 from rlaif.errors import DataError
 from rlaif.judge.endings import pair_ending, score_ending, turn_note
@@ -22,6 +23,7 @@ __all__ = [
     "defuse",
     "fill",
     "render_comparison",
+    "render_ranking",
     "render_score",
     "shared_length",
 ]
@@ -40,6 +42,12 @@ _COMPARE_IRRELEVANT = (
     "which response comes first, which is longer and which sounds more confident do not count."
 )
 _SCORE_IRRELEVANT = "length and a confident tone do not count."
+_RANK_TASK = (
+    "You will see a prompt and {n} responses to it, {labels}, and rank them from best to worst."
+)
+_RANK_IRRELEVANT = (
+    "the order in which the responses stand, their length and a confident tone do not count."
+)
 _PUBLIC = Markers()
 
 
@@ -109,6 +117,32 @@ def render_score(
     return _messages((_SCORE_TASK, _SCORE_IRRELEVANT), parts, ("response",), criteria_last)
 
 
+def render_ranking(
+    rubric: Rubric,
+    item: Item,
+    shown: Sequence[Candidate],
+    *,
+    ending: str,
+    markers: Markers = _PUBLIC,
+) -> Messages:
+    """The messages that ask for the order of all responses, labeled A, B, … as they are shown.
+
+    The arguments are those of `render_comparison`; `ending` is one of `rlaif.judge.list_form`. In a
+    rubric's own template `{response}` stands for all of them.
+
+    Raises:
+        DataError: the rubric needs a reference and the item has none.
+    """
+    labels = ascii_uppercase[: len(shown)]
+    tagged = {f"response_{x.lower()}": c for x, c in zip(labels, shown, strict=True)}
+    parts = _parts(rubric, item, tagged, ending, markers)
+    if (template := rubric.prompts.get("rank")) is not None:
+        every = "\n\n".join(parts[tag] for tag in tagged)
+        return (Message("user", fill(template, {**parts, "response": every})),)
+    task = fill(_RANK_TASK, {"n": str(len(shown)), "labels": f"{labels[0]} to {labels[-1]}"})
+    return _messages((task, _RANK_IRRELEVANT), parts, tuple(tagged), criteria_last=False)
+
+
 def shared_length(
     messages: Messages, item: Item, *, criteria_last: bool = False, markers: Markers = _PUBLIC
 ) -> int:
@@ -134,7 +168,7 @@ def _messages(
     criteria_last: bool,
 ) -> Messages:
     where = "at the end" if criteria_last else "below"
-    system = fill(_INTRO, {"task": task[0], "where": where, "irrelevant": task[1]})
+    system = _intro(*task, where)
     material = [parts["prompt"], parts["reference"], *(parts[r] for r in responses)]
     if criteria_last:
         material.append(parts["criteria"])
@@ -145,6 +179,11 @@ def _messages(
         Message("system", system),
         Message("user", "\n\n".join(part for part in material if part)),
     )
+
+
+@lru_cache(maxsize=64)
+def _intro(task: str, irrelevant: str, where: str) -> str:
+    return fill(_INTRO, {"task": task, "where": where, "irrelevant": irrelevant})
 
 
 def _parts(
@@ -169,6 +208,7 @@ def _parts(
     }
 
 
+@lru_cache(maxsize=256)
 def _criteria(rubric: Rubric) -> str:
     listed = "\n".join(_criterion(c, len(rubric.criteria) > 1) for c in rubric.criteria)
     return f"<criteria>\n{listed}\n</criteria>"

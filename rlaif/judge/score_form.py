@@ -21,7 +21,7 @@ from rlaif.judge.grades import (
     parse_level,
     parse_structured_grades,
 )
-from rlaif.judge.hearing import Correct, Heard, hear, together
+from rlaif.judge.hearing import Correct, Heard, ahead, hear, hear_all, together
 from rlaif.judge.labels import longest_level
 from rlaif.judge.markers import Markers
 from rlaif.judge.rendering import render_score, shared_length
@@ -114,7 +114,7 @@ class ScoreForm:
         shared = len(messages[-1].content) if self.settings.draws > 1 else 0
         if last and "score" not in part.prompts:
             shared = shared_length(messages, item, criteria_last=True, markers=self.markers)
-        settings = self.settings
+        settings, code = self.settings, self.markers.code(item)
         sampling, schema = settings.sampling, None
         choices: tuple[str, ...] = ()
         if self.method == "expectation":
@@ -132,6 +132,7 @@ class ScoreForm:
                 choices=choices,
                 json_schema=schema,
                 shared=shared,
+                code=code,
             )
             for draw in range(settings.draws)
         ]
@@ -152,8 +153,8 @@ class ScoreForm:
             BackendError: a fatal failure of the provider.
         """
         read, correct = self.reader(part), self.correct(part)
-        jobs = [partial(hear, backend, request, read, correct=correct) for request in requests]
-        heard = await together(jobs, requests[0].shared)
+        asks = [(None, request) for request in requests]
+        heard = await hear_all(backend, asks, read, correct=correct)
         if isinstance(heard[0].error, NoProbabilities):
             drawn = await self._drawn(backend, part, requests[0])
             return Graded(drawn, tried=heard[0].calls)
@@ -175,7 +176,8 @@ class ScoreForm:
             replace(request, sampling=sampling, draw=draw, top_logprobs=0) for draw in range(draws)
         ]
         jobs = [partial(hear, backend, one, read, correct=correct) for one in asked]
-        return tuple(await together(jobs, len(request.messages[-1].content)))
+        shared = ahead(backend, len(request.messages[-1].content))
+        return tuple(await together(jobs, shared))
 
 
 def _expected(completion: Completion, part: Rubric, least_mass: float) -> Grades:

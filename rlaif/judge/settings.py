@@ -119,6 +119,8 @@ def check_draws(draws: int) -> None:
 
 
 def _length(messages: Messages) -> int:
+    if len(messages) == 1:
+        return len(messages[0].content)
     return sum(len(m.content) for m in messages)
 
 

@@ -28,6 +28,12 @@ def pair_schema(labels: tuple[str, ...], reasoning: Reasoning) -> dict[str, Any]
     return _schema({"verdict": {"type": "string", "enum": list(labels)}}, reasoning)
 
 
+@lru_cache
+def ranking_schema(reasoning: Reasoning) -> dict[str, Any]:
+    """The schema of an order of labels, which is one text: `C > A > B`."""
+    return _schema({"ranking": {"type": "string"}}, reasoning)
+
+
 def score_schema(criteria: Sequence[Criterion], reasoning: Reasoning) -> dict[str, Any]:
     """The schema of a grade on each criterion."""
     grades = {c.name: {"type": "integer", "enum": list(c.scale.levels)} for c in criteria}

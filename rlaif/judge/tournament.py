@@ -20,12 +20,11 @@ from typing import Literal, Protocol, get_args
 
 import numpy as np
 
-from rlaif.canonical import digest
 from rlaif.errors import Cause, ConfigError, DataError
 from rlaif.judge.common import no_verdict, verdict_id
-from rlaif.judge.ranking import Played, build_ranking
+from rlaif.judge.ranking import Played, build_ranking, distinct_players, drawn, shared_place
 from rlaif.stats.pair_choice import Pair, Standing, top
-from rlaif.types import Candidate, Comparison, Item, JudgeRef, Ranking, Request, Verdict, as_dict
+from rlaif.types import Candidate, Comparison, Item, JudgeRef, Ranking, Request, Verdict
 
 Strategy = Literal["round-robin", "merge-sort", "swiss", "active"]
 """All pairs; a sort by halves; neighbors in the standing, round by round; the pairs that promise to
@@ -108,8 +107,8 @@ class Tournament:
         Raises:
             DataError: there are fewer than two candidates, or two share an id.
         """
-        players = self._players(item, candidates)
-        pairs = _all_pairs(len(players), self._rng(item, players))
+        players = distinct_players(item, candidates)
+        pairs = _all_pairs(len(players), drawn(self._seed, item, players))
         return [
             request
             for i, j in pairs[: self._budget(len(players))]
@@ -128,11 +127,9 @@ class Tournament:
             BackendError: a fatal failure of the provider.
         """
         field = tuple(candidates)
-        players = self._players(item, field)
+        players = distinct_players(item, field)
         if len(players) == 1:
-            names = [c.id for c in field]
-            flat = Ranking(tuple(names), dict.fromkeys(names, 0.0), 0, settled=True, pairs=())
-            return self._verdict(item, field, flat, ())
+            return self._verdict(item, field, shared_place(field), ())
         standing, played = await self._play(item, players)
         calls = tuple(call for one in played for call in one.verdict.calls)
         if len(set(standing.groups.tolist())) > 1:
@@ -149,7 +146,7 @@ class Tournament:
         """The outcomes, and the comparisons they came from, in the order they were asked."""
         standing, played = Standing(len(players)), list[Played]()
         most = self._budget(len(players))
-        for proposed in self._rounds(standing, self._rng(item, players)):
+        for proposed in self._rounds(standing, drawn(self._seed, item, players)):
             pairs = proposed[: most - len(played)]
             if not pairs:
                 break
@@ -183,20 +180,6 @@ class Tournament:
             calls=tuple(call for one in played for call in one.verdict.calls),
             flags=flags or None,
         )
-
-    def _players(self, item: Item, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """One candidate of each distinct response, in an order that only their texts decide."""
-        if len(candidates) < 2:
-            count = len(candidates)
-            raise DataError(f"item {item.id!r} has {count} candidate: a ranking needs two or more")
-        if len({c.id for c in candidates}) < len(candidates):
-            raise DataError(f"item {item.id!r} has two candidates of one id")
-        distinct = {digest(as_dict(c.response)): c for c in reversed(candidates)}
-        return [distinct[key] for key in sorted(distinct)]
-
-    def _rng(self, item: Item, players: Sequence[Candidate]) -> np.random.Generator:
-        what = [self._seed, as_dict(item.prompt), [as_dict(c.response) for c in players]]
-        return np.random.default_rng(int(digest(what)[:16], 16))
 
     def _wanted(self, n: int) -> str:
         """What to settle among the distinct responses: the best K of K are all of them."""

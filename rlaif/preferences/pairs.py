@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from itertools import combinations, groupby, pairwise
 from typing import Any, Literal, get_args
 
 from rlaif.canonical import canonical_json
+from rlaif.judge.pair_form import side
 from rlaif.judge.rendering import defuse
+from rlaif.stats.numeric import sigmoid
 from rlaif.stats.text import words
-from rlaif.types import Messages, PreferencePair, Verdict, as_dict
+from rlaif.types import Messages, Preference, PreferencePair, Ranking, Verdict, as_dict
 
 Reason = Literal[
     "no_verdict",
@@ -31,11 +33,13 @@ Reason = Literal[
     "length_suspicious",
     "forged_mark",
     "not_selected",
+    "unsettled",
 ]
 """Why a comparison gives no training row."""
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 Select = Literal["all", "best-worst"]
+RankedPairs = Literal["all", "adjacent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,10 @@ class Rules:
     """Whether verdicts whose orders disagree are kept; their p_chosen says how sure they are."""
     max_length_ratio: float = 4.0
     """Most words of the longer response for each word of the shorter."""
+    ranked_pairs: RankedPairs = "all"
+    """Of a ranking: every pair of its candidates, or those that stand next to each other."""
+    settled: bool = False
+    """Whether pairs of a ranking whose intervals overlap are held back."""
     benchmark_prompts: frozenset[str] = field(default_factory=frozenset)
     """`prompt_key`s that must not be trained on."""
 
@@ -85,30 +93,78 @@ def prompt_key(messages: Messages) -> str:
 def pairs_from(verdicts: Iterable[Verdict], rules: Rules) -> Iterator[PreferencePair | HeldBack]:
     """A row or the reason for none, for every comparison, in order.
 
+    A ranking counts as comparisons with P(better preferred) = sigmoid(difference of strengths); one
+    is consistent unless the two were compared themselves and came out the other way.
+
     The verdicts of a prompt stand together, as a run writes them; only one prompt's are held in
     memory, with eight bytes for every row already given.
 
     Raises:
-        SpecError: a verdict is not of a comparison.
+        SpecError: a verdict is of a score.
     """
     seen: set[bytes] = set()
-    for _, group in groupby(map(_comparison, verdicts), key=lambda v: v.item.id):
-        of_prompt = list(group)
-        wanted = _best_worst(of_prompt) if rules.select == "best-worst" else None
-        for verdict in of_prompt:
-            yield _row(verdict, rules, wanted, seen)
+    for _, group in groupby(verdicts, key=lambda v: v.item.id):
+        of_prompt = [pair for verdict in group for pair in compared(verdict, rules)]
+        verdicts_of = [pair for pair, _ in of_prompt]
+        wanted = _best_worst(verdicts_of) if rules.select == "best-worst" else None
+        for verdict, overlap in of_prompt:
+            if rules.settled and overlap:
+                yield HeldBack(verdict, "unsettled")
+            else:
+                yield _row(verdict, rules, wanted, seen)
 
 
-def _comparison(verdict: Verdict) -> Verdict:
+def compared(verdict: Verdict, rules: Rules) -> Iterator[tuple[Verdict, bool]]:
+    """The comparisons in a verdict: itself, or those that a ranking stands for, under its id.
+
+    With each whether intervals overlap, so that a ranking leaves open which is better. A ranking
+    without a verdict is one of all its candidates, without a verdict.
+
+    Raises:
+        SpecError: it is a score.
+    """
     from rlaif.errors import SpecError
 
-    if verdict.kind != "comparison":
-        raise SpecError(f"verdict {verdict.id} is a {verdict.kind}, not a comparison", field="kind")
-    return verdict
+    if verdict.kind == "score":
+        raise SpecError(f"verdict {verdict.id} is a score, not a comparison", field="kind")
+    ranking = verdict.ranking
+    if ranking is None:
+        yield verdict, False
+        return
+    by_id = {candidate.id: candidate for candidate in verdict.candidates}
+    every = rules.ranked_pairs == "all" or rules.select == "best-worst"
+    among = combinations(ranking.order, 2) if every else pairwise(ranking.order)
+    asked: dict[tuple[str, str], float] = {}
+    for pair in ranking.pairs or ():
+        if pair.p_a is not None:
+            asked[pair.a, pair.b], asked[pair.b, pair.a] = pair.p_a, 1.0 - pair.p_a
+    for better, worse in among:
+        p = sigmoid(ranking.strengths[better] - ranking.strengths[worse])
+        own = asked.get((better, worse), 0.5)
+        made = replace(
+            verdict,
+            kind="comparison",
+            candidates=(by_id[better], by_id[worse]),
+            ranking=None,
+            preference=Preference(side(p), p, (), consistent=own >= 0.5),
+        )
+        yield made, _overlap(ranking, better, worse)
 
 
-def _best_worst(verdicts: list[Verdict]) -> set[str]:
-    """The id of the verdict between the best and the worst candidate, if they were compared."""
+def _overlap(ranking: Ranking, better: str, worse: str) -> bool:
+    """Whether the strengths' intervals leave open which is better; unknown ones do."""
+    if ranking.low is None or ranking.high is None:
+        return True
+    return ranking.low[better] <= ranking.high[worse]
+
+
+def _key(verdict: Verdict) -> tuple[str, frozenset[str]]:
+    """Names one comparison: those of a ranking share its id."""
+    return verdict.id, frozenset(c.id for c in verdict.candidates)
+
+
+def _best_worst(verdicts: list[Verdict]) -> set[tuple[str, frozenset[str]]]:
+    """The verdict between the best and the worst candidate, if they were compared."""
     total: dict[str, float] = {}
     met: dict[str, int] = {}
     for verdict in verdicts:
@@ -123,11 +179,14 @@ def _best_worst(verdicts: list[Verdict]) -> set[str]:
     mean = {name: total[name] / met[name] for name in total}
     # by name after the mean: equal means must not be told apart by the order of a file
     ends = {max(mean, key=lambda n: (mean[n], n)), min(mean, key=lambda n: (mean[n], n))}
-    return {v.id for v in verdicts if {c.id for c in v.candidates} == ends}
+    return {_key(v) for v in verdicts if {c.id for c in v.candidates} == ends}
 
 
 def _row(
-    verdict: Verdict, rules: Rules, wanted: set[str] | None, seen: set[bytes]
+    verdict: Verdict,
+    rules: Rules,
+    wanted: set[tuple[str, frozenset[str]]] | None,
+    seen: set[bytes],
 ) -> PreferencePair | HeldBack:
     if (fault := _verdict_fault(verdict, rules, wanted)) is not None:
         return HeldBack(verdict, *fault)
@@ -144,12 +203,14 @@ def _row(
 _Fault = tuple[Reason, str | None]
 
 
-def _verdict_fault(verdict: Verdict, rules: Rules, wanted: set[str] | None) -> _Fault | None:
+def _verdict_fault(
+    verdict: Verdict, rules: Rules, wanted: set[tuple[str, frozenset[str]]] | None
+) -> _Fault | None:
     """What is wrong with a verdict, if anything."""
     preference = verdict.preference
     if preference is None:
         return "no_verdict", verdict.cause
-    if wanted is not None and verdict.id not in wanted:
+    if wanted is not None and _key(verdict) not in wanted:
         return "not_selected", None
     if preference.winner == "tie":
         return "tie", None

@@ -196,11 +196,11 @@ class RunFigures:
 
     def _add_ranking(self, verdict: Verdict, ranking: Ranking, category: str) -> None:
         """Count a ranking as the comparisons it implies."""
-        place = {name: n for n, name in enumerate(ranking.order)}
+        named = set(ranking.order)
         for first, second in combinations(verdict.candidates, 2):
-            if first.id not in place or second.id not in place:
+            if first.id not in named or second.id not in named:
                 continue
-            won = float(place[first.id] < place[second.id])
+            won = ranking.before(first.id, second.id)
             self._add_outcome(model_of(first), model_of(second), won, category)
 
     def _add_outcome(self, first: str, second: str, won: float, category: str) -> None:

@@ -90,18 +90,20 @@ def combine(votes: ArrayLike, *, weights: ArrayLike | None = None, least: int = 
     return mean
 
 
-def vote_weights(right: ArrayLike, n: ArrayLike) -> Floats:
+def vote_weights(right: ArrayLike, n: ArrayLike, *, labels: int = 2) -> Floats:
     """Weights of members by how often each was right, shape (members,): log-odds, at least 0.
 
-    The accuracy is first drawn to one half as by two more rows, one right and one wrong. A member
-    no better than a coin gets no vote; one that is worse is not turned round.
+    The accuracy is first drawn to chance as by one more row for each label, of which one is right.
+    A member no better than chance gets no vote; one that is worse is not turned round. For L
+    labels the weight is log((L - 1) a / (1 - a)): the log-odds over those of chance.
 
     Args:
         right: Shape (members,), labeled items each had right; a tie may add 0.5.
         n: Shape (members,), labeled items each voted on.
+        labels: How many labels there are, L.
 
     Raises:
-        DataError: shapes differ, or a count is negative or above its `n`.
+        DataError: shapes differ, a count is negative or above its `n`, or there is one label.
 
     Reference:
         Nitzan and Paroush 1982, "Optimal decision rules in uncertain dichotomous choice
@@ -110,7 +112,9 @@ def vote_weights(right: ArrayLike, n: ArrayLike) -> Floats:
     hits, trials = finite_vector(right), finite_vector(n)
     if hits.size != trials.size or hits.min() < 0 or np.any(hits > trials):
         raise DataError("each member needs between 0 and n right of n")
-    return np.maximum(logit((hits + 1) / (trials + 2)), 0.0)
+    if labels < 2:
+        raise DataError(f"{labels} label leaves nothing to be right about")
+    return np.maximum(logit((hits + 1) / (trials + labels)) + math.log(labels - 1), 0.0)
 
 
 def effective_judges(votes: ArrayLike, truth: ArrayLike | None = None) -> EffectiveJudges:

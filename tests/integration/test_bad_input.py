@@ -179,7 +179,7 @@ BAD_USAGE: dict[str, tuple[tuple[object, ...], int, str]] = {
     "two judges": (
         (*COMPARE, "-m", "scripted/judge.jsonl", "-m", "scripted/judge.jsonl"),
         2,
-        "give one judge with -m, not 2",
+        "-m scripted/judge.jsonl is given twice",
     ),
     "a model twice": (
         ("generate", "pairs.jsonl", "-m", "scripted/a", "-m", "scripted/a", "-o", "run"),
@@ -318,7 +318,7 @@ def test_prefer_takes_no_scores_and_leaves_no_half_of_a_data_set(judge: str) -> 
     done = rlaif("prefer", "scores", "-o", "set")
     assert done.code == 2
     assert done.error.startswith("scores: field 'kind': verdict ")
-    assert done.error.endswith("is a score; preferences come of comparisons")
+    assert done.error.endswith("is a score; preferences come of comparisons and rankings")
     assert not Path("set").exists()
 
 

@@ -125,3 +125,8 @@ def test_a_line_is_readable_unless_utf8_cannot_carry_it() -> None:
     assert json_line({"b": "café 東京", "a": 1}) == '{"b":"café 東京","a":1}\n'
     assert json_bytes({"b": "é", "a": 1}) == '{"b":"é","a":1}'.encode()
     assert json_line("é \ud800") == '"\\u00e9 \\ud800"\n'
+
+
+@given(PLAIN)
+def test_knowing_that_all_is_finite_changes_no_digest(value: Any) -> None:
+    assert digest(value, finite=True) == digest(value)

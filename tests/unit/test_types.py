@@ -200,7 +200,7 @@ def test_a_digest_follows_all_that_can_change_a_completion_and_the_backend() -> 
     assert replace(request, shared=2).digest("m") == digests[0]  # a hint, which changes no reply
     assert {f.name for f in fields(Request)} == {
         *("messages", "sampling", "draw", "top_logprobs", "task", "choices", "json_schema"),
-        *("shared", "_known"),  # no part of what is asked
+        *("shared", "code", "_known"),  # no part of what is asked
     }  # a new field needs its variant above
 
 
@@ -305,6 +305,16 @@ def test_other_mappings_and_sequences_become_dicts_and_lists() -> None:
     }
 
 
+def test_the_code_of_a_home_is_no_part_of_what_is_asked() -> None:
+    here, there = (
+        Request((Message("user", f"<{code}:response>x</{code}:response>"),), code=code)
+        for code in ("k3f9abqz", "m2m2m2m2")
+    )
+    assert here.digest("m") == there.digest("m")
+    assert replace(here, code="").digest("m") != replace(there, code="").digest("m")
+    assert replace(here, messages=(Message("user", "y"),)).digest("m") != here.digest("m")
+
+
 def test_a_request_that_told_its_digest_is_the_same_request() -> None:
     request, other = (Request((Message("user", "hi"),)) for _ in range(2))
     first = request.digest("m")
@@ -314,3 +324,36 @@ def test_a_request_that_told_its_digest_is_the_same_request() -> None:
     assert repr(request) == repr(other)
     assert replace(request, draw=1).digest("m") != first
     assert pickle.loads(pickle.dumps(request)).digest("m") == first
+
+
+def test_digests_of_users_stores_stay_what_they_are() -> None:
+    plain = Request((Message("user", "hi"),)).digest("server/x@y")
+    assert plain == "bd053f22792e3fd2a84c27218c920d06e2e08f510eec13f2f55e2ae6e10603ed"
+    rich = Request(
+        (Message("user", "hi"),),
+        Sampling(0.7, seed=5, reasoning="low"),
+        top_logprobs=5,
+        choices=("A", "B"),
+    )
+    assert rich.digest("server/x@y") == (
+        "fe43c24551957dba67d4d46138a69062ead137074a12828c5ff722612f380431"
+    )
+
+
+@pytest.mark.parametrize("odd", [Sampling(float("nan")), Sampling(top_p=float("inf"))])
+def test_a_request_whose_sampling_is_no_number_has_no_digest(odd: Sampling) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Request((Message("user", "hi"),), odd).digest("m")
+
+
+def test_a_schema_without_a_json_spelling_has_no_digest() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Request((Message("user", "hi"),), json_schema={"maximum": float("nan")}).digest("m")
+
+
+def test_responses_of_equal_strength_share_a_place() -> None:
+    from rlaif.types import Ranking
+
+    ranking = Ranking(("x", "y", "z"), {"x": 1.0, "y": -0.5, "z": -0.5}, 2)
+    assert [ranking.before(*pair) for pair in ("xy", "yx", "yz", "zy")] == [1.0, 0.0, 0.5, 0.5]
+    assert Ranking(("x", "y"), {}, 0).before("y", "x") == 0.0

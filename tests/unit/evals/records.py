@@ -79,7 +79,8 @@ def grade(
 
 def ranked(item: str, *models: str) -> Verdict:
     """A ranking, the best first; the candidates stand in alphabetical order."""
-    ranking = Ranking(models, dict.fromkeys(models, 0.0), 1)
+    strengths = {model: float(-place) for place, model in enumerate(models)}
+    ranking = Ranking(models, strengths, 1)
     sides = tuple(candidate(model) for model in sorted(models))
     return Verdict(item, "ranking", Item(item, ()), sides, judge_of("judge"), "ok", ranking=ranking)
 

@@ -134,6 +134,15 @@ def test_a_ranking_counts_as_the_comparisons_it_implies() -> None:
     assert rates == {"x": (4, 0.75), "y": (4, 0.75), "z": (4, 0.0)}
 
 
+def test_responses_that_share_a_place_in_a_ranking_tie() -> None:
+    from dataclasses import replace
+
+    one = ranked("1", "x", "y", "z")
+    shared = replace(one, ranking=replace(one.ranking, strengths={"x": 1, "y": -0.5, "z": -0.5}))
+    rates = {row["model"]: row["win_rate"] for row in leaderboard([shared])["rows"]}
+    assert rates == {"x": 1.0, "y": 0.25, "z": 0.25}
+
+
 @given(st.permutations(["strong", "middle", "weak"]))
 def test_renaming_models_permutes_their_rows(names) -> None:
     plain = rows_of(leaderboard(season(8)))

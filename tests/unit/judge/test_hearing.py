@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from rlaif.backends.cached import CachedBackend
 from rlaif.backends.scripted import ScriptedBackend
 from rlaif.errors import BackendError, BudgetError, VerdictError
-from rlaif.judge.hearing import Heard, enough, hear, hear_reference, own_reference
+from rlaif.judge.hearing import Heard, enough, hear, hear_all, hear_reference, own_reference
 from rlaif.judge.parsing import parse_winner
+from rlaif.store.replies import ReplyStore
 from rlaif.types import Completion, Item, Message, Request, Sampling
 from tests.builders import item
 
@@ -157,3 +161,82 @@ def test_an_answer_of_its_own_that_the_judge_does_not_have(reply: object, cause:
     heard = _reference(reply)
     assert heard.error is not None
     assert heard.error.cause == cause
+
+
+OTHER = replace(ASKED, draw=1)
+
+
+def _hear_all(
+    tmp_path: Path, *replies: object, times: int = 1
+) -> tuple[list[Heard[tuple[str, float]]], ScriptedBackend]:
+    """The last of `times` hearings of two requests by a backend with a store."""
+    inner = ScriptedBackend(list(replies))  # type: ignore[arg-type]
+
+    async def run() -> list[Heard[tuple[str, float]]]:
+        heard: list[Heard[tuple[str, float]]] = []
+        with ReplyStore(tmp_path / "replies.sqlite") as store:
+            for _ in range(times):
+                backend = CachedBackend(inner, store)
+                asks = [("AB", ASKED), ("BA", OTHER)]
+                heard = await hear_all(backend, asks, parse_winner, correct=_correct)
+        return heard
+
+    return asyncio.run(run()), inner
+
+
+def test_what_was_asked_before_is_read_from_the_store(tmp_path: Path) -> None:
+    first, _ = _hear_all(tmp_path, "[[A]]", "[[B]]")
+    again, backend = _hear_all(tmp_path)
+    assert backend.requests == []
+    assert [one.read() for one in again] == [one.read() for one in first] == [("A", 1), ("B", 0)]
+    calls = [(one.calls[0].digest, one.calls[0].shown, one.calls[0].reply) for one in again]
+    assert calls == [(one.calls[0].digest, one.calls[0].shown, one.calls[0].reply) for one in first]
+    assert [one.calls[0].cached for one in [*first, *again]] == [False, False, True, True]
+
+
+def test_a_kept_reply_without_a_verdict_is_asked_about_again(tmp_path: Path) -> None:
+    first, backend = _hear_all(tmp_path, "no mark", "[[B]]", "[[A]]")
+    assert len(backend.requests) == 3
+    again, backend = _hear_all(tmp_path)
+    assert backend.requests == []
+    assert [[call.reply for call in one.calls] for one in again] == [
+        ["no mark", "[[A]]"],
+        ["[[B]]"],
+    ]
+    assert [one.read() for one in again] == [one.read() for one in first]
+
+
+def test_only_what_is_missing_is_asked(tmp_path: Path) -> None:
+    with ReplyStore(tmp_path / "replies.sqlite") as store:
+        key = OTHER.digest(ScriptedBackend([]).identity)
+        store.put_many([(key, Completion("[[B]]"))])
+    heard, backend = _hear_all(tmp_path, "[[A]]")
+    assert backend.requests == [ASKED]
+    assert [one.calls[0].cached for one in heard] == [False, True]
+    assert [one.read()[0] for one in heard] == ["A", "B"]
+
+
+def test_both_orders_are_in_flight_at_once(tmp_path: Path) -> None:
+    class Meeting(ScriptedBackend):
+        """Answers when two are there."""
+
+        async def complete(self, request: Request) -> Completion:
+            done = await super().complete(request)
+            await asyncio.wait_for(barrier.wait(), 5)
+            return done
+
+    barrier: asyncio.Barrier
+
+    async def run() -> list[Heard[tuple[str, float]]]:
+        nonlocal barrier
+        barrier = asyncio.Barrier(2)
+        with ReplyStore(tmp_path / "replies.sqlite") as store:
+            backend = CachedBackend(Meeting(["[[A]]", "[[B]]"]), store)
+            return await hear_all(backend, [("AB", ASKED), ("BA", OTHER)], parse_winner)
+
+    assert [one.read()[0] for one in asyncio.run(run())] == ["A", "B"]
+
+
+def test_a_fatal_failure_ends_the_hearing(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="no key"):
+        _hear_all(tmp_path, BackendError("no key", fatal=True), "[[A]]")

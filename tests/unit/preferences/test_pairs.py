@@ -110,3 +110,80 @@ def test_a_score_is_no_comparison() -> None:
 
 def test_prompt_keys_ignore_case_and_punctuation() -> None:
     assert prompt_key((Message("user", "Hello,  WORLD!"),)) == "hello world"
+
+
+def _ranked(*, cycle: bool = False, **more: object) -> Verdict:
+    """Four responses ranked d, c, b, a; with a cycle b was preferred to c when they met."""
+    from rlaif.types import PairOutcome, Ranking
+    from tests.builders import candidate
+
+    texts = ("Paris, I think.", "It is Paris.", "Paris is the capital.", "The capital is Paris.")
+    names = ("a", "b", "c", "d")
+    fields = {
+        "strengths": {"a": -1.5, "b": -0.5, "c": 0.5, "d": 1.5},
+        "low": {"a": -2.0, "b": -1.0, "c": -0.75, "d": 1.0},
+        "high": {"a": -1.0, "b": 0.0, "c": 1.0, "d": 2.0},
+        "pairs": (PairOutcome("c", "b", 0.2 if cycle else 0.9), PairOutcome("a", "d", 0.1)),
+        **more,
+    }
+    ranking = Ranking(("d", "c", "b", "a"), comparisons=2, **fields)  # type: ignore[arg-type]
+    sides = tuple(candidate(n, t, f"m-{n}") for n, t in zip(names, texts, strict=True))
+    judge = JudgeRef("scripted/judge", "active", Sampling())
+    return Verdict("r1", "ranking", item(), sides, judge, "ok", ranking=ranking)
+
+
+def test_a_ranking_gives_a_row_for_each_pair_by_its_strengths() -> None:
+    rows = list(pairs_from([_ranked()], Rules()))
+    found = {
+        (r.chosen_model, r.rejected_model): r.p_chosen
+        for r in rows
+        if isinstance(r, PreferencePair)
+    }
+    assert len(rows) == len(found) == 6
+    assert found["m-d", "m-a"] == pytest.approx(1 / (1 + 2.718281828**-3))
+    assert found["m-c", "m-b"] == pytest.approx(1 / (1 + 2.718281828**-1))
+    assert {r.verdict_id for r in rows if isinstance(r, PreferencePair)} == {"r1"}
+
+
+def test_neighbors_or_the_ends_of_a_ranking_alone() -> None:
+    near = list(pairs_from([_ranked()], Rules(ranked_pairs="adjacent")))
+    assert [(r.chosen_model, r.rejected_model) for r in near] == [  # type: ignore[union-attr]
+        ("m-d", "m-c"),
+        ("m-c", "m-b"),
+        ("m-b", "m-a"),
+    ]
+    for ranked_pairs in ("all", "adjacent"):
+        rules = Rules(select="best-worst", ranked_pairs=ranked_pairs)  # type: ignore[arg-type]
+        kept = [r for r in pairs_from([_ranked()], rules) if isinstance(r, PreferencePair)]
+        assert [(r.chosen_model, r.rejected_model) for r in kept] == [("m-d", "m-a")]
+
+
+def test_pairs_that_a_ranking_leaves_open_are_held_back_where_that_is_wanted() -> None:
+    rows = list(pairs_from([_ranked()], Rules(settled=True)))
+    held = [r.as_dict() for r in rows if isinstance(r, HeldBack)]
+    # c -0.75..1 with d 1..2 touch; c with b -1..0 overlap; b with a -2..-1 touch
+    assert [(r["candidates"], r["reason"]) for r in held] == [
+        (["d", "c"], "unsettled"),
+        (["c", "b"], "unsettled"),
+        (["b", "a"], "unsettled"),
+    ]
+    open_ones = list(pairs_from([_ranked(low=None, high=None)], Rules(settled=True)))
+    assert all(isinstance(r, HeldBack) for r in open_ones)
+
+
+def test_a_pair_that_came_out_the_other_way_is_inconsistent() -> None:
+    (held,) = [r for r in pairs_from([_ranked(cycle=True)], Rules()) if isinstance(r, HeldBack)]
+    assert (held.reason, held.as_dict()["candidates"]) == ("inconsistent", ["c", "b"])
+    assert len(list(pairs_from([_ranked(cycle=True)], Rules(inconsistent=True)))) == 6
+
+
+def test_equal_strengths_tie_and_a_ranking_without_a_verdict_is_one_row() -> None:
+    from dataclasses import replace
+
+    equal = _ranked(strengths=dict.fromkeys("abcd", 0.0))
+    rows = list(pairs_from([equal], Rules()))
+    assert {r.reason for r in rows if isinstance(r, HeldBack)} == {"tie"}
+    lost = replace(_ranked(), status="no_verdict", cause="refused", ranking=None)
+    (row,) = pairs_from([lost], Rules())
+    assert isinstance(row, HeldBack)
+    assert (row.reason, row.detail) == ("no_verdict", "refused")

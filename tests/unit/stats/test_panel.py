@@ -1,4 +1,5 @@
 import json
+import math
 from itertools import product
 
 import numpy as np
@@ -194,3 +195,11 @@ def test_fifteen_strategies_of_gpt4_as_one_panel(shared_data, name, expected):
     assert 100 * credit.mean() == pytest.approx(expected, abs=0.05)
     # Thirty votes of one model, worth few independent ones.
     assert 1 < effective_judges(votes, first).value < 4
+
+
+def test_more_labels_leave_less_to_chance():
+    assert vote_weights([0], [0], labels=4).tolist() == pytest.approx([0.0])
+    # (5 + 1) / (8 + 4) = 1/2 right of four labels: log(3 * 1) nats
+    assert vote_weights([5], [8], labels=4)[0] == pytest.approx(math.log(3))
+    with pytest.raises(DataError, match="1 label"):
+        vote_weights([1], [2], labels=1)
