@@ -143,6 +143,7 @@ class WireServer:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_get("/v1/models", self._list_models)
         app.router.add_get("/version", self._tell_version)
+        self.add_routes(app)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         tls = None
@@ -156,6 +157,9 @@ class WireServer:
         self._ready.set()
         await self._stop.wait()
         await runner.cleanup()
+
+    def add_routes(self, app: web.Application) -> None:
+        """What else a server of another kind serves."""
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         return await self._answer(request, self._chat_answer)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rlaif.backends._http import Endpoint, transport_error
 from rlaif.backends.timeouts import Timeouts, Watchdog
 from rlaif.canonical import json_bytes
+from rlaif.errors import BackendError
 
 if TYPE_CHECKING:
     import aiohttp
 
 _KEPT_S = 60.0
 """Seconds that an idle connection is kept."""
+_MOST_BYTES = 64 * 2**20
+"""Of an answer; the log-probabilities of the longest prompts take a tenth of that."""
 
 
 class Answer(NamedTuple):
@@ -92,7 +95,8 @@ class Connection:
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as response:
-                answer = Answer(response.status, response.headers, await response.read())
+                body = await self._read(response)
+                answer = Answer(response.status, response.headers, body)
         except asyncio.CancelledError:
             if not self._watchdog.forget(task):
                 raise
@@ -105,6 +109,23 @@ class Connection:
             raise
         self._watchdog.forget(task)
         return answer
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body of an answer, unless it is absurdly large: it need not even end.
+
+        Raises:
+            BackendError: it is.
+        """
+        size = response.content_length
+        if size is not None and size <= _MOST_BYTES and "Content-Encoding" not in response.headers:
+            return await response.read()
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                message = f"{self._endpoint.provider} answered more than {_MOST_BYTES >> 20} MB"
+                raise BackendError(message, kind="bad_reply")
+        return bytes(body)
 
     def _open(self) -> aiohttp.ClientSession:
         """A session; it belongs to the running event loop."""

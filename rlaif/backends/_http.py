@@ -240,7 +240,8 @@ def transport_error(endpoint: Endpoint, error: Exception, timeout_s: float) -> B
         unreached = type(error).__name__ == "ConnectionTimeoutError"
         message = f"{who} did not answer within {timeout_s:g} s"
         message = f"no connection to {who} at {endpoint.url} in time" if unreached else message
-        return BackendError(message, retryable=True, kind="timeout")
+        kind: Failure = "connection" if unreached else "timeout"
+        return BackendError(message, retryable=True, kind=kind)
     if isinstance(error, UnicodeError):
         message = "the messages hold text that UTF-8 cannot carry (a lone surrogate)"
         return BackendError(message, kind="request")

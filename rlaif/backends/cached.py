@@ -92,6 +92,8 @@ class CachedBackend(Wrapper):
         super().__init__(inner)
         self._store = store
         self._flights = _FLIGHTS.setdefault(store, {})
+        self._promising = True
+        """Whether the store held any of the last replies."""
 
     @property
     def group_size(self) -> int:
@@ -109,6 +111,23 @@ class CachedBackend(Wrapper):
         found = self._store.kept(keys)
         return [key in found for key in keys]
 
+    def at_hand(self, requests: Sequence[Request]) -> list[tuple[str, Completion | None]]:
+        """The digest of each of `requests`, and what the store holds for it, without a wait.
+
+        Where the last replies were not in the store it is not searched: a first run has `complete`
+        to find out.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        identity = self.identity
+        keys = [request.digest(identity) for request in requests]
+        found: dict[str, Completion] = {}
+        if self._promising:
+            found = self._store.recall(keys)
+            self._promising = len(found) > 0
+        return [(key, found.get(key)) for key in keys]
+
     async def complete(self, request: Request) -> Completion:
         """The completion kept for `request`, or the inner backend's.
 
@@ -125,6 +144,7 @@ class CachedBackend(Wrapper):
         ):
             return replace(await flight.join(), cached=True)
         if (hit := await self._store.claim(key)) is not None:
+            self._promising = True
             return hit
         flight = _Flight(key, self._store, self._flights)
         flight.start(self.inner, request)

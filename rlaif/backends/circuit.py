@@ -13,6 +13,9 @@ PATIENCE_S = 30.0
 """How long everything may fail before the run is stopped."""
 PATIENCE_WHEN_BUSY_S = 300.0
 """The same where the provider says that it is busy: it is there, and models take long to load."""
+PATIENCE_WHEN_ABSENT_S = 3.0
+"""The same where no call ever succeeded, and none even met a provider: nothing listens there, or
+something else does. Most likely the address is wrong."""
 MOST_REJECTED = 200
 """Requests rejected one after the other, before any success, after which the rest are not sent."""
 FEWEST_TRIES = 5
@@ -21,11 +24,14 @@ SLOW_S = 5.0
 """A provider that refuses does so at once: one that takes longer is at work on the first call."""
 ASK_AGAIN_S = 60.0
 """After a fatal error nothing is sent for so long, then one call to see if it was put right."""
+_MOST_SUSPECTS = 4096
+"""Requests remembered as failing while others succeed."""
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 4.0
 _CLOCK_S = 1e-6
 """Timers may fire so much before their time."""
 _BUSY: frozenset[Failure] = frozenset({"rate_limit", "overload"})
+_ABSENT: frozenset[Failure] = frozenset({"connection", "bad_reply"})
 
 
 class Circuit:
@@ -39,9 +45,12 @@ class Circuit:
       and further apart (up to 4 s) until one succeeds. The others wait without using up their
       tries, so an outage shorter than the patience costs a few calls and no verdict.
     - When nothing has succeeded for 30 seconds of that (300 where the provider says that it is busy
-      or limits the rate), and never after fewer than 5 tries, the error becomes fatal and says what
-      was tried.
+      or limits the rate; 3 where none ever succeeded, and nothing there is a provider), and never
+      after fewer than 5 tries, the error becomes fatal and says what was tried.
     - So it does when the first 200 requests were rejected one by one, none having succeeded.
+    - A request that failed, then failed again after another one had succeeded, says nothing about
+      the provider: it is not counted. Else the last few of a run, which no provider can answer,
+      would look like an outage.
 
     Args:
         model: The model's address, for the message.
@@ -69,6 +78,10 @@ class Circuit:
         self._rejections = 0
         """Requests rejected since the last success."""
         self._rejecting_since = 0.0
+        self._failing: set[str] = set()
+        """Requests that failed since the last success."""
+        self._suspects: dict[str, None] = {}
+        """Requests that failed before it, oldest first."""
         self._fatal: BackendError | None = None
         self._fatal_at = 0.0
 
@@ -110,15 +123,17 @@ class Circuit:
             return
         self._proven = self.calm = True
         self._rejections = 0
+        self._suspect_failing()
         self._let_all()
 
-    def failed(self, error: BackendError, now: float, *, alone: bool) -> BackendError:
+    def failed(self, error: BackendError, now: float, *, alone: bool, request: str) -> BackendError:
         """The error to raise for a call that failed at `now`: a fatal one where it is time to stop.
 
         Args:
             error: Why it failed.
             now: The event loop's time.
             alone: Whether it went alone.
+            request: What tells the request from others, its digest.
         """
         self.calm = False
         if error.fatal:
@@ -127,6 +142,15 @@ class Circuit:
             return error
         if not error.retryable:
             return self._rejected(error, now)
+        if request not in self._suspects:
+            return self._counted(error, now, alone, request)
+        if alone:
+            self._put_off(now)
+        return error
+
+    def _counted(self, error: BackendError, now: float, alone: bool, request: str) -> BackendError:
+        """The error to raise for a failure that may be the provider's."""
+        self._failing.add(request)
         if not self._failures:
             self._failing_since = now
         self._failures[error.kind] += 1
@@ -139,14 +163,28 @@ class Circuit:
         if lasted_s >= self._patience_s() and self._failures.total() >= FEWEST_TRIES:
             return self._stop(self._hopeless(error, lasted_s, dict(self._failures)), now)
         if alone:
-            self._tries += 1
-            delay_s = _FIRST_DELAY_S * 2.0 ** min(self._tries - 2, 9) if self._tries > 1 else 0.0
-            self._wait_until(asyncio.get_running_loop(), now + min(_LONGEST_DELAY_S, delay_s))
+            self._put_off(now)
         return error
 
+    def _put_off(self, now: float) -> None:
+        """Let the next call go alone a while after one that did so and failed at `now`."""
+        self._tries += 1
+        delay_s = _FIRST_DELAY_S * 2.0 ** min(self._tries - 2, 9) if self._tries > 1 else 0.0
+        self._wait_until(asyncio.get_running_loop(), now + min(_LONGEST_DELAY_S, delay_s))
+
+    def _suspect_failing(self) -> None:
+        """What failed till now is to blame by itself if it goes on failing."""
+        self._suspects.update(dict.fromkeys(self._failing))
+        self._failing.clear()
+        while len(self._suspects) > _MOST_SUSPECTS:
+            del self._suspects[next(iter(self._suspects))]
+
     def _patience_s(self) -> float:
-        busy = any(kind in self._failures for kind in _BUSY)
-        return PATIENCE_WHEN_BUSY_S if busy else PATIENCE_S
+        kinds = self._failures.keys()
+        if kinds & _BUSY:
+            return PATIENCE_WHEN_BUSY_S
+        absent = not self._proven and kinds <= _ABSENT
+        return PATIENCE_WHEN_ABSENT_S if absent else PATIENCE_S
 
     def _rejected(self, error: BackendError, now: float) -> BackendError:
         """The provider is there and takes the key, but not this request."""

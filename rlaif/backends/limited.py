@@ -87,7 +87,8 @@ class LimitedBackend(Wrapper):
         except BackendError as error:
             ended = loop.time()
             pace.failed(number, error, ended)
-            raised = circuit.failed(error, ended, alone=alone)
+            key = request.digest(self.identity)
+            raised = circuit.failed(error, ended, alone=alone, request=key)
             if raised is error:
                 raise
             raise raised from error

@@ -12,7 +12,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlaif.cli.output import say
@@ -22,21 +22,29 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
+_OPEN_FILES = 8192
+"""Enough for every connection of several endpoints at once."""
+
 
 class _StoppedAtOnce(Exception):  # noqa: N818
     """The work was ended where it stood."""
 
 
-def run_draining(work: Callable[[Stop], Coroutine[Any, Any, R]]) -> R:
+def run_draining(work: Callable[[Stop], Coroutine[Any, Any, R]], *, drain: bool = True) -> R:
     """What `work` returns; it is handed what a first Ctrl-C sets.
 
+    Args:
+        work: What to do.
+        drain: Whether the first Ctrl-C waits for what is in flight. What goes on without this
+            process, as batches do, needs no waiting for.
+
     Raises:
-        KeyboardInterrupt: a second Ctrl-C, or SIGTERM.
+        KeyboardInterrupt: the Ctrl-C that ends the work, or SIGTERM.
     """
     from rlaif.runner import run_async
 
     async def guarded() -> R:
-        stopping = _Stopping(asyncio.get_running_loop(), asyncio.current_task())
+        stopping = _Stopping(asyncio.get_running_loop(), asyncio.current_task(), drains=drain)
         with stopping.listening():
             try:
                 return await work(stopping.drain)
@@ -45,18 +53,44 @@ def run_draining(work: Callable[[Stop], Coroutine[Any, Any, R]]) -> R:
                     raise _StoppedAtOnce from None
                 raise
 
+    allow_open_files()
     try:
         return run_async(guarded())
     except _StoppedAtOnce:
         raise KeyboardInterrupt from None
 
 
+def allow_open_files() -> None:
+    """Let this process have so many connections as its calls need, as far as it may.
+
+    Shells begin processes with 256 or 1,024 files that may be open, and a thousand calls in flight
+    are a thousand connections.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = _OPEN_FILES if hard == unlimited else min(hard, _OPEN_FILES)
+    if soft != unlimited and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class _Stopping:
     """What signals have asked for so far."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        task: asyncio.Task[Any] | None,
+        *,
+        drains: bool = True,
+    ) -> None:
         self.drain = threading.Event()
         self.at_once = False
+        self._drains = drains
         self._loop = loop
         self._task = task
 
@@ -77,7 +111,7 @@ class _Stopping:
                 signal.signal(number, handler)
 
     def _on_interrupt(self, *_: object) -> None:
-        if self.drain.is_set() or self.at_once:
+        if self.drain.is_set() or self.at_once or not self._drains:
             self._on_terminate()  # a third one cancels what the end waits for
             return
         self.drain.set()

@@ -40,6 +40,10 @@ class Replies(Protocol):
         """End the claim on `key`; nothing where there is none."""
         ...
 
+    def recall(self, keys: Iterable[str]) -> dict[str, Completion]:
+        """The completions kept under `keys`, as many as there are, looked up together."""
+        ...
+
     def kept(self, keys: Iterable[str]) -> set[str]:
         """Those of `keys` that completions are kept under."""
         ...

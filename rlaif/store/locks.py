@@ -34,8 +34,9 @@ _FLOCK = struct.Struct("hhqqi")
 class Claims:
     """Keys that are being asked for: each is held by one owner on this machine.
 
-    A claim is a lock on one byte of a file without contents, at a place that the key tells; a
-    thousand of them cost about 2 microseconds each, a hundred thousand 30.
+    A claim is a lock on one byte of a file without contents, at a place that the key tells. To take
+    and drop one costs 4 to 8 microseconds while up to ten thousand are held, as runs do; with a
+    hundred thousand held, as by the largest batches, half a millisecond.
 
     Args:
         folder: Where the files are; made at the first claim.

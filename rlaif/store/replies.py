@@ -19,7 +19,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,22 +115,27 @@ class ReplyStore:
                 row = self._db.execute(_GET, (digest,)).fetchone()
         except sqlite3.Error:
             row = next(iter(self.execute(_GET, (digest,))), None)
-        if row is None:
-            return None
-        try:
-            return unpack(row)
-        except ValueError as error:
-            raise StoreError(
-                f"the reply {key} in {self.path} is damaged ({error}): "
-                "rlaif cache prune --damaged takes such replies out"
-            ) from error
+        return None if row is None else self._unpacked(key, row)
+
+    def recall(self, keys: Iterable[str]) -> dict[str, Completion]:
+        """The completions kept under `keys`, as many as there are, marked as cached.
+
+        Raises:
+            StoreError: one is damaged, or the file cannot be read.
+        """
+        found: dict[str, Completion] = {}
+        for some in _parts([_digest(key) for key in keys]):
+            marks = ",".join("?" * len(some))
+            sql = f"SELECT digest, {COLUMNS} FROM replies WHERE digest IN ({marks})"  # noqa: S608
+            for row in self.execute(sql, some):
+                key = row[0].hex()
+                found[key] = self._unpacked(key, row[1:])
+        return found
 
     def kept(self, keys: Iterable[str]) -> set[str]:
         """Those of `keys` that completions are kept under."""
-        digests = [_digest(key) for key in keys]
         found: set[str] = set()
-        for start in range(0, len(digests), _KEYS_A_STATEMENT):
-            some = digests[start : start + _KEYS_A_STATEMENT]
+        for some in _parts([_digest(key) for key in keys]):
             marks = ",".join("?" * len(some))
             rows = self.execute(f"SELECT digest FROM replies WHERE digest IN ({marks})", some)  # noqa: S608
             found.update(digest.hex() for (digest,) in rows)
@@ -334,6 +339,15 @@ class ReplyStore:
             if self._claims.take(digest):
                 return
 
+    def _unpacked(self, key: str, row: Row) -> Completion:
+        try:
+            return unpack(row)
+        except ValueError as error:
+            raise StoreError(
+                f"the reply {key} in {self.path} is damaged ({error}): "
+                "rlaif cache prune --damaged takes such replies out"
+            ) from error
+
     def _check_process(self) -> None:
         if os.getpid() != self._process:  # SQLite's own locks do not survive a fork
             raise StoreError(f"{self.path} was opened before this process forked: open it anew")
@@ -350,6 +364,12 @@ def _digest(key: str) -> bytes:
     if len(digest) != 32:
         raise ValueError(f"{key!r} is not a digest of 64 hex digits")
     return digest
+
+
+def _parts(digests: list[bytes]) -> Iterator[list[bytes]]:
+    """`digests` in as many parts as statements can take."""
+    for start in range(0, len(digests), _KEYS_A_STATEMENT):
+        yield digests[start : start + _KEYS_A_STATEMENT]
 
 
 def _packed(rows: Iterable[tuple[str, Completion]], created_s: float | None) -> list[Row]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from rlaif.backends import circuit
 from rlaif.backends.retrying import RetryingBackend
-from rlaif.cli import options
 from rlaif.store.runs import read_verdicts
 from tests.integration.command import Result, rlaif
 from tests.integration.conftest import GOOD
@@ -39,9 +37,10 @@ def _keys_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that failed are tried again at once, and not for long."""
-    monkeypatch.setattr(circuit, "PATIENCE_S", 0.2)
-    quick = partial(RetryingBackend, first_wait_s=0.001)
-    monkeypatch.setattr(options, "RetryingBackend", quick)
+    monkeypatch.setattr(circuit, "PATIENCE_WHEN_ABSENT_S", 0.05)
+    monkeypatch.setattr(circuit, "FEWEST_TRIES", 3)
+    waits = RetryingBackend.__init__.__kwdefaults__
+    monkeypatch.setitem(waits, "first_wait_s", 0.001)
 
 
 def _reads(messages: list[dict[str, str]]) -> str:

@@ -135,6 +135,20 @@ def test_requests_are_looked_up_together(store: ReplyStore) -> None:
     assert backend.kept_many([]) == []
 
 
+def test_what_is_at_hand_is_looked_up_as_long_as_there_is_some(store: ReplyStore) -> None:
+    draws = [replace(REQUEST, draw=n) for n in range(3)]
+    backend = CachedBackend(ScriptedBackend(["a", "b"]), store)
+    keys = [r.digest(backend.identity) for r in draws]
+    assert backend.at_hand(draws) == [(key, None) for key in keys]
+    _ask(backend, draws[1])
+    # a first run is not searched for again and again
+    assert backend.at_hand([draws[1]]) == [(keys[1], None)]
+    assert _ask(backend, draws[1])[0].cached
+    found = backend.at_hand(draws)
+    assert [key for key, _ in found] == keys
+    assert [done.text if done else None for _, done in found] == [None, "a", None]
+
+
 def test_a_failure_is_every_callers_and_the_next_one_asks_again(store: ReplyStore) -> None:
     replies = iter([BackendError("down"), "up"])
 

@@ -13,7 +13,7 @@ from rlaif.backends.pace import Pace
 from rlaif.backends.retrying import RetryingBackend
 from rlaif.backends.timeouts import Timeouts
 from rlaif.errors import BackendError, Failure
-from rlaif.types import Message, Request
+from rlaif.types import Completion, Message, Request
 from tests.unit.backends.simulated import Endpoint, now, refusal, simulate
 
 REQUEST = Request((Message("user", "hi"),))
@@ -33,9 +33,9 @@ async def run(
     started, left = now(), iter(range(calls))
 
     async def worker() -> None:
-        for _ in left:
+        for number in left:
             try:
-                await backend.complete(REQUEST)
+                await backend.complete(Request((Message("user", f"hi {number}"),)))
             except BackendError as failed:
                 errors.append(failed)
                 if failed.fatal:
@@ -63,12 +63,16 @@ def test_a_key_that_goes_bad_costs_the_calls_in_flight() -> None:
     assert endpoint.calls <= 500 + 64
 
 
-@pytest.mark.parametrize("kind", ["connection", "server", "bad_reply"])
-def test_when_everything_fails_it_stops_and_says_why(kind: Failure) -> None:
+@pytest.mark.parametrize(
+    ("kind", "patience_s", "tries"), [("server", 30, 30), ("connection", 3, 6), ("bad_reply", 3, 6)]
+)
+def test_when_everything_fails_it_stops_and_says_why(
+    kind: Failure, patience_s: int, tries: int
+) -> None:
     endpoint = Endpoint(fault=lambda *_: error(kind))
     took_s, errors = simulate(run(endpoint, 10_000, 1024))
-    assert 30 <= took_s < 40
-    assert endpoint.calls < 30
+    assert patience_s <= took_s < 1.3 * patience_s
+    assert 5 <= endpoint.calls <= tries
     last = errors[-1]
     assert last.fatal
     assert last.kind == kind
@@ -123,6 +127,39 @@ def test_requests_that_are_all_rejected_are_not_all_sent() -> None:
     assert some.calls == 1000
 
 
+def test_requests_that_nobody_can_answer_are_no_outage() -> None:
+    """The last ones of a run that go on failing, the others being done, are to blame themselves."""
+    bad = [Request((Message("user", f"bad {n}"),)) for n in range(30)]
+    good = [Request((Message("user", f"good {n}"),)) for n in range(200)]
+
+    class Picky(Endpoint):
+        async def complete(self, request: Request) -> Completion:
+            completion = await super().complete(request)
+            if request in bad:
+                raise error("server")
+            return completion
+
+    async def ask(down: bool) -> tuple[list[BackendError], int, bool]:
+        endpoint = Picky()
+        backend = RetryingBackend(LimitedBackend(endpoint, Pace(64)))
+        mixed = [*good[:50], *bad[:15], *good[50:100], *bad[15:], *good[100:]]
+        outcomes = await asyncio.gather(*map(backend.complete, mixed), return_exceptions=True)
+        if down:  # and an outage is one still, whatever failed before
+            endpoint.fault = lambda *_: error("server")
+            more = [Request((Message("user", f"more {n}"),)) for n in range(64)]
+            outcomes = await asyncio.gather(
+                *map(backend.complete, [*bad, *more]), return_exceptions=True
+            )
+        failed = [o for o in outcomes if isinstance(o, BackendError)]
+        return failed, endpoint.calls, any(f.fatal for f in failed)
+
+    failed, calls, fatal = simulate(ask(down=False))
+    assert (len(failed), calls, fatal) == (30, 200 + 6 * 30, False)
+    assert all("(after 6 tries)" in str(f) for f in failed)
+    failed, _, fatal = simulate(ask(down=True))
+    assert (len(failed), fatal) == (94, True)
+
+
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
 def test_faults_by_chance_do_not_stop_it(share: float) -> None:
     chance = random.Random(3)
@@ -136,11 +173,29 @@ def test_faults_by_chance_do_not_stop_it(share: float) -> None:
     assert endpoint.calls <= 5000 / (1 - share) * 1.05
 
 
-@pytest.mark.parametrize("outage_s", [3.0, 12.0, 25.0])
-@pytest.mark.parametrize("begins", [0.0, 5.0])
-def test_an_outage_costs_a_few_calls_and_no_verdict(outage_s: float, begins: float) -> None:
+def test_a_provider_that_was_there_or_fails_by_itself_is_waited_for_longer() -> None:
+    """Only where nobody ever answered is the address to blame."""
+    late = Endpoint(fault=lambda number, _: error("connection") if number > 1 else None)
+    took_s, _ = simulate(run(late, 2000))
+    assert took_s >= 30
+    mixed = Endpoint(fault=lambda number, _: error("server" if number == 2 else "connection"))
+    took_s, _ = simulate(run(mixed, 2000))
+    assert took_s >= 30
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins", "outage_s"),
+    [
+        *(("connection", 5.0, outage_s) for outage_s in (3.0, 12.0, 25.0)),
+        *(("server", 0.0, outage_s) for outage_s in (3.0, 12.0, 25.0)),
+        ("connection", 0.0, 2.5),
+    ],
+)
+def test_an_outage_costs_a_few_calls_and_no_verdict(
+    kind: Failure, begins: float, outage_s: float
+) -> None:
     endpoint = Endpoint(
-        fault=lambda _, at: error("connection") if begins <= at - 1000 < begins + outage_s else None
+        fault=lambda _, at: error(kind) if begins <= at - 1000 < begins + outage_s else None
     )
     took_s, errors = simulate(run(endpoint, 5000))
     assert errors == []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -113,3 +116,20 @@ def test_in_another_thread_it_works_without_signals() -> None:
     thread.start()
     thread.join()
     assert found == [3]
+
+
+@pytest.mark.parametrize(("hard", "then"), [(20_000, 8192), (4096, 4096)])
+def test_more_files_may_be_open_while_calls_are_made(hard: int, then: int) -> None:
+    code = (
+        "import resource\n"
+        "from rlaif.cli.running import run_draining\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard}))\n"
+        "async def work(stop):\n"
+        "    return resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "print(*run_draining(work))\n"
+    )
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most != resource.RLIM_INFINITY and most < hard:
+        pytest.skip("this system allows fewer files")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(then), str(hard)]

@@ -287,6 +287,19 @@ def test_a_claim_on_a_damaged_reply_ends(tmp_path: Path) -> None:
                 asyncio.run(store.claim(K))
 
 
+def test_replies_are_recalled_together(tmp_path: Path) -> None:
+    with ReplyStore(tmp_path / "r.sqlite") as store:
+        store.put_many((key(i), Completion(str(i))) for i in range(0, 1400, 2))
+        found = store.recall([key(i) for i in range(1400)])
+        assert {k: c.text for k, c in found.items()} == {key(i): str(i) for i in range(0, 1400, 2)}
+        assert all(c.cached for c in found.values())
+        assert found[key(2)] == store.get(key(2))
+        assert store.recall([]) == {}
+        store.execute("UPDATE replies SET finish = 7")
+        with pytest.raises(StoreError, match=rf"{key(4)} .* is damaged .*--damaged"):
+            store.recall([key(4)])
+
+
 def test_a_long_wait_for_another_process_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
