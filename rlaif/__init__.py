@@ -1,7 +1,15 @@
 """LLM judges whose verdicts you can trust, and the preference data and training that follow.
 
+    import rlaif
+
+    judge = rlaif.Judge("openai/gpt-5.1", rubric="helpfulness", budget_usd=1.00)
+    verdicts = judge.compare("pairs.jsonl")         # both orders, kept, retried, within the budget
+    verdicts.table()                                # in a notebook: a table with its intervals
+
+    reward = judge.reward()                         # for reward_funcs of TRL's online trainers
+
 Importing this package loads no torch, no trl and no provider's SDK: each public name is imported
-when it is first used.
+when it is first used. Errors are in `rlaif.errors`; all of them are `RlaifError`.
 """
 
 from __future__ import annotations
@@ -12,28 +20,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rlaif.backends.base import Backend, BackendOptions
-    from rlaif.backends.cached import CachedBackend
-    from rlaif.backends.limited import LimitedBackend
-    from rlaif.backends.registry import open_provider
-    from rlaif.backends.retrying import RetryingBackend
+    from rlaif.api.judging import Judge
+    from rlaif.api.opening import open_backend
+    from rlaif.api.table import Table
+    from rlaif.api.verdicts import Verdicts
+    from rlaif.backends.base import Backend
     from rlaif.backends.scripted import ScriptedBackend
-    from rlaif.errors import (
-        BackendError,
-        ConfigError,
-        DataError,
-        RlaifError,
-        SpecError,
-        StoreError,
-        VerdictError,
-    )
-    from rlaif.judge.likelihood import LikelihoodJudge
+    from rlaif.errors import BackendError, RlaifError
     from rlaif.judge.pairwise import PairwiseJudge
     from rlaif.judge.pointwise import PointwiseJudge
-    from rlaif.judge.reward import RewardJudge
+    from rlaif.judge.tournament import Tournament
+    from rlaif.rewards.judge_reward import JudgeReward
     from rlaif.specs.constitution import Constitution, load_constitution
     from rlaif.specs.rubric import Rubric, load_rubric
-    from rlaif.store.replies import ReplyStore
     from rlaif.types import (
         Candidate,
         Comparison,
@@ -49,72 +48,58 @@ if TYPE_CHECKING:
 _HOME = {
     "Backend": "backends.base",
     "BackendError": "errors",
-    "BackendOptions": "backends.base",
-    "CachedBackend": "backends.cached",
     "Candidate": "types",
     "Comparison": "types",
     "Completion": "types",
-    "ConfigError": "errors",
     "Constitution": "specs.constitution",
-    "DataError": "errors",
     "Item": "types",
-    "LikelihoodJudge": "judge.likelihood",
-    "LimitedBackend": "backends.limited",
+    "Judge": "api.judging",
+    "JudgeReward": "rewards.judge_reward",
     "Message": "types",
     "PairwiseJudge": "judge.pairwise",
     "PointwiseJudge": "judge.pointwise",
     "PreferencePair": "types",
-    "ReplyStore": "store.replies",
     "Request": "types",
-    "RetryingBackend": "backends.retrying",
-    "RewardJudge": "judge.reward",
     "RlaifError": "errors",
     "Rubric": "specs.rubric",
     "Sampling": "types",
     "ScriptedBackend": "backends.scripted",
-    "SpecError": "errors",
-    "StoreError": "errors",
+    "Table": "api.table",
+    "Tournament": "judge.tournament",
     "Verdict": "types",
-    "VerdictError": "errors",
+    "Verdicts": "api.verdicts",
     "load_constitution": "specs.constitution",
     "load_rubric": "specs.rubric",
-    "open_provider": "backends.registry",
+    "open_backend": "api.opening",
 }
 
 __all__ = [
     "Backend",
     "BackendError",
-    "BackendOptions",
-    "CachedBackend",
     "Candidate",
     "Comparison",
     "Completion",
-    "ConfigError",
     "Constitution",
-    "DataError",
     "Item",
-    "LikelihoodJudge",
-    "LimitedBackend",
+    "Judge",
+    "JudgeReward",
     "Message",
     "PairwiseJudge",
     "PointwiseJudge",
     "PreferencePair",
-    "ReplyStore",
     "Request",
-    "RetryingBackend",
-    "RewardJudge",
     "RlaifError",
     "Rubric",
     "Sampling",
     "ScriptedBackend",
-    "SpecError",
-    "StoreError",
+    "Table",
+    "Tournament",
     "Verdict",
-    "VerdictError",
+    "Verdicts",
     "__version__",
     "load_constitution",
     "load_rubric",
-    "open_provider",
+    "open_backend",
 ]
 
 

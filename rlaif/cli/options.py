@@ -8,23 +8,20 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rlaif.backends.base import Backend, BackendOptions, Wrapper
-from rlaif.backends.budgeted import Budget, budgeted
+from rlaif.backends.base import Backend, BackendOptions
+from rlaif.backends.budgeted import Budget
 from rlaif.backends.cached import CachedBackend
-from rlaif.backends.limited import LimitedBackend
+from rlaif.backends.opening import Terms, connect
 from rlaif.backends.pace import PaceBook
-from rlaif.backends.prefixed import one_ahead
 from rlaif.backends.prices import PriceTable, load_prices
-from rlaif.backends.registry import open_provider, resolve_options, split_address
-from rlaif.backends.retrying import RetryingBackend
+from rlaif.backends.registry import resolve_options
 from rlaif.canonical import canonical_json
 from rlaif.errors import ConfigError, SpecError
 from rlaif.store.replies import ReplyStore
@@ -58,9 +55,6 @@ Temperature = Annotated[float, typer.Option(min=0.0, max=2.0, help="Sampling tem
 TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus mass.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a reply.")]
 
-IN_PROCESS = frozenset({"local", "reward"})
-"""Providers whose models run in this process."""
-
 
 def home() -> Path:
     """`$RLAIF_HOME`, or `~/.cache/rlaif`."""
@@ -80,15 +74,6 @@ def price_table(given: Path | None = None) -> PriceTable:
     """
     own = home() / "prices.yaml"
     return load_prices(*([given] if given else []), *([own] if own.is_file() else []))
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What all backends of one command share: prices, a budget, and a pace for each endpoint."""
-
-    prices: PriceTable
-    budget: Budget
-    paces: PaceBook
 
 
 def open_backend(
@@ -116,21 +101,7 @@ def open_backend(
         SpecError: a script or a file of prices is malformed.
     """
     terms = terms or Terms(price_table(), Budget(), PaceBook(concurrency))
-    given = backend_options(address, base_url, timeout_s)
-    inner: Backend = open_provider(address, given)
-    provider, _ = split_address(address)
-    if provider not in IN_PROCESS:
-        pace = terms.paces.pace(provider, given.base_url, given.api_key)
-        inner = RetryingBackend(one_ahead(LimitedBackend(inner, pace), inner))
-    return CachedBackend(budgeted(inner, terms.prices, terms.budget), store)
-
-
-def layers(backend: Backend) -> Iterator[Backend]:
-    """`backend` and what it wraps, the provider last."""
-    while isinstance(backend, Wrapper):
-        yield backend
-        backend = backend.inner
-    yield backend
+    return connect(address, backend_options(address, base_url, timeout_s), store, terms)
 
 
 @asynccontextmanager

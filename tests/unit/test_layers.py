@@ -15,15 +15,16 @@ import rlaif
 PACKAGE = Path(rlaif.__file__).parent
 
 LAYERS: list[set[str]] = [
-    {"errors", "canonical", "types"},
+    {"errors", "canonical", "types", "background"},
     {"specs", "stats", "shipped"},
     {"backends", "store"},
     {"judge"},
     {"runner", "candidates"},
-    {"preferences", "evals"},
+    {"rewards"},
+    {"preferences", "constitutional", "evals"},
     {"train"},
     {"report"},
-    {"cli"},
+    {"cli", "api"},
 ]
 """Each group sees itself and the groups before it."""
 

@@ -12,6 +12,7 @@ import pytest
 from rlaif.backends.budgeted import BudgetedBackend
 from rlaif.backends.cached import CachedBackend
 from rlaif.backends.limited import LimitedBackend
+from rlaif.backends.opening import layers
 from rlaif.backends.retrying import RetryingBackend
 from rlaif.backends.scripted import ScriptedBackend
 from rlaif.cli import options
@@ -84,9 +85,9 @@ def test_a_provider_is_cached_priced_retried_and_paced(tmp_path: Path) -> None:
     with options.open_store() as store:
         cached = options.open_backend(f"scripted/{script}", store, concurrency=3)
         kinds = (CachedBackend, BudgetedBackend, RetryingBackend, LimitedBackend, ScriptedBackend)
-        layers = list(options.layers(cached))
-        assert tuple(map(type, layers)) == kinds
-        assert layers[3].concurrency == 3  # type: ignore[attr-defined]
+        found = list(layers(cached))
+        assert tuple(map(type, found)) == kinds
+        assert found[3].concurrency == 3  # type: ignore[attr-defined]
 
 
 def test_a_local_model_is_only_cached_and_priced(tiny_model: Path) -> None:

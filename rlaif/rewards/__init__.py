@@ -1,0 +1,1 @@
+"""Judges as reward functions of online trainers."""
