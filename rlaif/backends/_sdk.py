@@ -89,9 +89,9 @@ class Asking:
 class _Client(Protocol):
     """What both SDKs' clients can do."""
 
-    async def post(self, path: str, *, body: object, cast_to: Any) -> Any: ...
+    async def post(self, path: str, *, cast_to: Any, **sent: Any) -> Any: ...
 
-    async def get(self, path: str, *, cast_to: Any) -> Any: ...
+    async def get(self, path: str, *, cast_to: Any, **how: Any) -> Any: ...
 
     async def close(self) -> None: ...
 
@@ -189,14 +189,14 @@ class Sdk:
 
         self.lessons = lessons
         self.client = client
-        self._module = module
+        self.module = module
         self._endpoint = endpoint
         self.timeouts = timeouts
         self.on_limits: OnLimits | None = None
         """Told what the headers of every answer say is left of the provider's limits."""
         self._models = models
-        self._response = httpx2.Response
-        self._errors = (base_error(module), aiohttp.ClientError, OSError, UnicodeError)
+        self.response = httpx2.Response
+        self.errors = (base_error(module), aiohttp.ClientError, OSError, UnicodeError)
 
     async def ask(self, build: Build) -> Answer:
         """The answer to what `build` makes; a refusal that teaches something is asked again.
@@ -209,18 +209,18 @@ class Sdk:
             path, body = build(sent)
             try:
                 async with asyncio.timeout(self.timeouts.total_s):
-                    answer = await self.client.post(path, body=body, cast_to=self._response)
+                    answer = await self.client.post(path, body=body, cast_to=self.response)
                 self._watch(answer.headers)
                 return Answer(answer.content, sent)
-            except self._module.APIStatusError as error:
+            except self.module.APIStatusError as error:
                 answer = error.response
-            except self._errors as error:
-                raise failure(self._module, self._endpoint, error, self.timeouts.total_s) from error
+            except self.errors as error:
+                raise failure(self.module, self._endpoint, error, self.timeouts.total_s) from error
             self._watch(answer.headers)
             if declined(answer.status_code, answer.text):
                 said = self._endpoint.redact(error_text(answer.text)) or "declined"
                 return Answer(answer.content, sent, declined=said)
-            if not self._learns(sent, answer.status_code, answer.text):
+            if not self.learns(sent, answer.status_code, answer.text):
                 # outside the `except`: the SDK's error repeats the body, where servers repeat keys
                 raise await self._refusal(answer.status_code, answer.headers, answer.text)
 
@@ -228,7 +228,7 @@ class Sdk:
         if self.on_limits is not None and (limits := read_limits(headers)) is not None:
             self.on_limits(limits)
 
-    def _learns(self, sent: Family, status: int, body: str) -> bool:
+    def learns(self, sent: Family, status: int, body: str) -> bool:
         """Whether the refusal is one that another body, or another API, avoids."""
         if status not in _LEARNABLE:
             return False
@@ -246,10 +246,10 @@ class Sdk:
             return error
         try:
             async with asyncio.timeout(self.timeouts.total_s):
-                listing = await self.client.get(self._models, cast_to=self._response)
+                listing = await self.client.get(self._models, cast_to=self.response)
             found = Body(self._endpoint, read_json(self._endpoint, listing.text)).parts("data")
             listed = [model.text("id") for model in found]
-        except (*self._errors, BackendError):
+        except (*self.errors, BackendError):
             return nothing_there(self._endpoint, error)
         if not listed or self._endpoint.model in listed:
             return error

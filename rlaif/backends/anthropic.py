@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlaif.backends._body import Body, read_json
 from rlaif.backends._chat import chat_messages
@@ -14,6 +14,9 @@ from rlaif.backends.base import BackendOptions
 from rlaif.backends.families import Family, Lessons
 from rlaif.errors import ConfigError
 from rlaif.types import Completion, FinishReason, Request, Usage
+
+if TYPE_CHECKING:
+    from rlaif.backends._anthropic_batch import AnthropicBatches
 
 URL = "https://api.anthropic.com"
 KEY = "ANTHROPIC_API_KEY"
@@ -92,11 +95,7 @@ class AnthropicBackend(Asking):
             ConfigError: the request wants given text scored, which the API does not do, or a number
                 of tokens for thinking of a model that takes a word.
         """
-        if request.task != "reply":
-            raise ConfigError(
-                f"{self.model} cannot score given text; use local/… or a vLLM server/…"
-            )
-        thinking_fields(self._endpoint.model, request, self.family)
+        self._check(request)
         started = time.perf_counter()
         answer = await self._sdk.ask(
             lambda family: ("/v1/messages", message_body(self._endpoint.model, request, family))
@@ -106,6 +105,20 @@ class AnthropicBackend(Asking):
             name = self._endpoint.model
             return Completion(answer.declined, "refusal", model=name, latency_s=latency_s)
         return parse_message(self._endpoint, answer.text, latency_s)
+
+    def batches(self) -> AnthropicBatches:
+        """The batch API for this model."""
+        from rlaif.backends._anthropic_batch import AnthropicBatches
+
+        return AnthropicBatches(self._sdk, self._endpoint, self._check)
+
+    def _check(self, request: Request) -> None:
+        """Raise `ConfigError` as `complete` does."""
+        if request.task != "reply":
+            raise ConfigError(
+                f"{self.model} cannot score given text; use local/… or a vLLM server/…"
+            )
+        thinking_fields(self._endpoint.model, request, self.family)
 
 
 def message_body(model: str, request: Request, family: Family) -> dict[str, Any]:

@@ -92,6 +92,13 @@ class Wrapper:
     def identity(self) -> str:
         return self.inner.identity
 
+    @property
+    def in_rounds(self) -> bool:
+        """Whether what is in flight together is answered together, and slowly: nothing that could
+        be asked now should wait for the answer to something else.
+        """
+        return bool(getattr(self.inner, "in_rounds", False))
+
     async def complete(self, request: Request) -> Completion:
         return await self.inner.complete(request)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlaif.backends._chat import MOST_TOP_LOGPROBS, chat_messages, parse_chat
 from rlaif.backends._http import Endpoint, api_root, clean_key, clean_url, proxy_place
@@ -22,6 +22,9 @@ from rlaif.backends.families import Family, Lessons
 from rlaif.backends.registry import AZURE_KEY
 from rlaif.errors import ConfigError
 from rlaif.types import Completion, Request
+
+if TYPE_CHECKING:
+    from rlaif.backends._openai_batch import OpenAIBatches
 
 URL = "https://api.openai.com/v1"
 KEY = "OPENAI_API_KEY"
@@ -87,6 +90,7 @@ class OpenAIBackend(Asking):
             "timeout": theirs,
             "http_client": http_client(openai, options),
         }
+        self._azure = options.azure
         versioned = options.azure and options.api_version
         client: Any = (
             openai.AsyncAzureOpenAI(api_version=options.api_version, **settings)
@@ -114,6 +118,25 @@ class OpenAIBackend(Asking):
             ConfigError: the request wants given text scored, which the API does not do, or a number
                 of tokens for thinking, where it takes a word.
         """
+        self._check(request)
+        started = time.perf_counter()
+        answer = await self._sdk.ask(lambda family: self._request(request, family))
+        return self._completion(answer, time.perf_counter() - started)
+
+    def batches(self) -> OpenAIBatches:
+        """The batch API for this model.
+
+        Raises:
+            ConfigError: the model is one of an Azure resource, whose batches are others.
+        """
+        from rlaif.backends._openai_batch import OpenAIBatches
+
+        if self._azure:
+            raise ConfigError("batches of Azure resources are not supported: ask without --batch")
+        return OpenAIBatches(self._sdk, self._endpoint, self._check, self._request)
+
+    def _check(self, request: Request) -> None:
+        """Raise `ConfigError` as `complete` does."""
         if request.task != "reply":
             raise ConfigError(
                 f"{self.model} cannot score given text; use local/… or a vLLM server/…"
@@ -121,9 +144,6 @@ class OpenAIBackend(Asking):
         if (request.sampling.reasoning or "").isdigit():
             words = ", ".join(self.family.reasoning or ("low", "medium", "high"))
             raise ConfigError(f"{self.model} takes a word for reasoning ({words}), not a number")
-        started = time.perf_counter()
-        answer = await self._sdk.ask(lambda family: self._request(request, family))
-        return self._completion(answer, time.perf_counter() - started)
 
     def _request(self, request: Request, family: Family) -> tuple[str, dict[str, Any]]:
         if family.api == "responses":

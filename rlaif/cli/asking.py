@@ -17,17 +17,21 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from rlaif.backends.batched import Batching, Stragglers
 from rlaif.backends.budgeted import Budget
 from rlaif.backends.limited import LimitedBackend
+from rlaif.backends.opening import Terms, layers
 from rlaif.backends.pace import Pace, PaceBook
 from rlaif.backends.retrying import RetryingBackend
 from rlaif.cli import options
+from rlaif.cli.output import say
+from rlaif.store.batches import BatchBook
 
 if TYPE_CHECKING:
     from rlaif.backends.base import Backend
@@ -36,6 +40,9 @@ if TYPE_CHECKING:
 
 _PANEL = "Asking"
 """Heading in `--help` of the options that are the same everywhere."""
+_BATCH_WIDTH = 10_000
+"""Items under way where they go out in batches: 20,000 requests in both orders, and about a
+gigabyte, as each pair of long prompts takes 100 kB while it is in flight."""
 _IN_PROCESS_WIDTH = 16
 """Items worked on at once where the model is in this process: it waits for nobody."""
 
@@ -105,6 +112,33 @@ class Asking:
             min=0.1, help="Longest wait for one call, in seconds.", rich_help_panel=_PANEL
         ),
     ] = 120.0
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch",
+            help="Ask through the batch APIs of openai/ and anthropic/: half the price, replies "
+            "within 24 hours. Interrupted, the same command collects what was sent. With it, "
+            "--concurrency is how many items are under way, 10,000 if not given.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False
+    batch_poll: Annotated[
+        float,
+        typer.Option(
+            "--batch-poll",
+            min=0.01,
+            help="Longest time between looks at a batch, in seconds.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = 60.0
+    stragglers: Annotated[
+        Stragglers,
+        typer.Option(
+            help="How requests that a batch left unanswered are asked again: in a further batch, "
+            "or live, at the full price.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "batch"
     max_failures: Annotated[
         float,
         typer.Option(
@@ -133,7 +167,7 @@ class Asking:
             SpecError: a file of prices is missing or malformed.
             StoreError: the reply store cannot be used.
         """
-        terms = options.Terms(
+        terms = Terms(
             options.price_table(self.prices),
             Budget(self.budget_usd),
             PaceBook(
@@ -142,8 +176,17 @@ class Asking:
                 tokens_per_minute=self.tokens_per_minute,
             ),
         )
-        with options.open_store() as store:
-            yield Session(self, store, terms)
+        with options.open_store() as store, self._batching(store) as batching:
+            yield Session(self, store, replace(terms, batching=batching))
+
+    @contextmanager
+    def _batching(self, store: ReplyStore) -> Iterator[Batching | None]:
+        """How to ask through batch APIs, if that is wanted."""
+        if not self.batch:
+            yield None
+            return
+        with BatchBook(store.path.with_name(store.path.name + "-batches")) as book:
+            yield Batching(book, self.stragglers, poll_s=self.batch_poll, tell=say)
 
 
 @dataclass(frozen=True)
@@ -152,7 +195,7 @@ class Session:
 
     asking: Asking
     store: ReplyStore
-    terms: options.Terms
+    terms: Terms
     backends: list[Backend] = field(default_factory=list)
     """Every backend that was opened."""
     _paces: list[Pace] = field(default_factory=list)
@@ -175,7 +218,7 @@ class Session:
             terms=self.terms,
         )
         self.backends.append(backend)
-        self._paces.extend(x.pace for x in options.layers(backend) if isinstance(x, LimitedBackend))
+        self._paces.extend(x.pace for x in layers(backend) if isinstance(x, LimitedBackend))
         return backend
 
     def width(self) -> int:
@@ -185,13 +228,15 @@ class Session:
         """
         if self.asking.concurrency is not None:
             return self.asking.concurrency
+        if self.asking.batch:
+            return _BATCH_WIDTH
         return max([2 * pace.allowed for pace in self._paces], default=_IN_PROCESS_WIDTH)
 
     def account(self) -> dict[str, Any]:
         """What the summary of a run says beside its verdicts: retries by reason, and the budget."""
         retries: Counter[str] = Counter()
         for backend in self.backends:
-            for layer in options.layers(backend):
+            for layer in layers(backend):
                 if isinstance(layer, RetryingBackend):
                     retries.update(layer.retries)
         found: dict[str, Any] = {"retries": dict(sorted(retries.items()))}

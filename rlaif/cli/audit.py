@@ -167,7 +167,7 @@ def _ask(
                     also=session.account,
                 )
 
-        return note_interruption(run, run_draining(judged))
+        return note_interruption(run, run_draining(judged, drain=not session.asking.batch))
 
 
 def _audit(run: RunFolder, thresholds: Thresholds, other: Path | None) -> Audit:

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rlaif.backends.budgeted import BudgetedBackend
 from rlaif.backends.cached import CachedBackend
-from rlaif.backends.prices import PriceTable
+from rlaif.backends.opening import layers
+from rlaif.backends.prices import Price, PriceTable
 from rlaif.backends.tokens import TokenCounter, most_output_tokens, token_counter
 from rlaif.cli import options
 from rlaif.cli.output import emit, table
@@ -64,6 +66,7 @@ class _Plan:
     def __init__(self, backend: CachedBackend, prices: PriceTable) -> None:
         self.backend = backend
         self._price = prices.price(backend.model)
+        self._batch = any(isinstance(x, BudgetedBackend) and x.batch for x in layers(backend))
         self._counter = _counter(backend)
         self._waiting: list[Request] = []
         self._keys = array("Q")
@@ -89,12 +92,15 @@ class _Plan:
             self._input.append(tokens)
             self._output.append(replied if request.task == "reply" else 0)
             if self._price is not None and not kept:
-                self._least.append(self._price.cost_usd(Usage(input=tokens)))
-                self._most.append(self._price.cost_usd(Usage(input=tokens, output=replied)))
+                self._least.append(self._cost_usd(self._price, Usage(tokens)))
+                self._most.append(self._cost_usd(self._price, Usage(tokens, output=replied)))
             else:
                 self._least.append(0.0)
                 self._most.append(0.0)
         self._waiting.clear()
+
+    def _cost_usd(self, price: Price, usage: Usage) -> float:
+        return price.cost_usd(usage, batch=self._batch)
 
     def row(self) -> dict[str, Any]:
         """The sums."""

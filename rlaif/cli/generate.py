@@ -89,5 +89,5 @@ def generate(
                         also=session.account,
                     )
 
-            summary = note_interruption(run, run_draining(work))
+            summary = note_interruption(run, run_draining(work, drain=not asking.batch))
     finish("generated", summary, asking, "candidates.jsonl", "draws failed")

@@ -83,7 +83,7 @@ class ProtocolRun:
                         also=self.session.account,
                     )
 
-            summary = note_interruption(run, run_draining(judged))
+            summary = note_interruption(run, run_draining(judged, drain=not self.asking.batch))
         if summary.get("interrupted"):
             self.report(summary)
             self.check(summary)
