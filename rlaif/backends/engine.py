@@ -113,7 +113,7 @@ def output_head(model: PreTrainedModel) -> Head:
     return head
 
 
-def _new_cache(model: PreTrainedModel, spare: int) -> DynamicCache:
+def new_cache(model: PreTrainedModel, spare: int) -> DynamicCache:
     """An empty cache; with room to grow where every layer attends to everything before it."""
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -140,7 +140,7 @@ def _nucleus(probs: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     return values.masked_fill(before >= top_p, 0.0), ids
 
 
-def _draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> Tensor:
+def draw(logits: Tensor, uniforms: Tensor, temperature: float, top_p: float) -> Tensor:
     """One token a row: the row's cumulative distribution inverted at its own uniform number."""
     if temperature == 0.0:
         return logits.argmax(-1)
@@ -167,7 +167,7 @@ def _prefill(
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
-    cache = _new_cache(model, spare)
+    cache = new_cache(model, spare)
     hidden = model.base_model(
         input_ids=ids,
         attention_mask=mask,
@@ -181,7 +181,7 @@ def _prefill(
     return cache, hidden[rows, -1], mask[rows]
 
 
-def _streams(seeds: Sequence[int], steps: int, device: torch.device) -> Tensor:
+def streams(seeds: Sequence[int], steps: int, device: torch.device) -> Tensor:
     """Uniform numbers, shape (rows, steps), each row from its own seed; the same on any device."""
     rows = [
         torch.rand(steps, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -238,7 +238,7 @@ def generate(
     if not prompts or max_new_tokens <= 0:
         return results
     head = head or output_head(model)
-    uniforms = _streams(seeds, max_new_tokens, model.device)
+    uniforms = streams(seeds, max_new_tokens, model.device)
     ends = frozenset(eos_ids)
     cache, hidden, mask = _prefill(model, prompts, pad_id, max_new_tokens)
     alive = list(range(len(prompts)))  # the result that each row of the batch belongs to
@@ -248,7 +248,7 @@ def generate(
         if stopped():
             raise InterruptedError("generation was stopped")
         logits = head(hidden)
-        tokens = _draw(logits, uniforms[alive, step], temperature, top_p)
+        tokens = draw(logits, uniforms[alive, step], temperature, top_p)
         logprobs = logits.log_softmax(-1)
         chosen = logprobs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).tolist()
         top = logprobs.topk(top_logprobs, dim=-1)

@@ -1,31 +1,31 @@
 """A model in this process, through transformers: `local/smollm2-135m` or `local/PATH`.
 
 The model loads at the first call that the reply store cannot answer. Replies are sampled in
-batches; every row draws from its own seeded stream. Likelihoods are read one sequence at a time,
-so they never depend on what else is being scored. Nothing is ever fetched from a model hub.
+batches; every row draws from its own seeded stream. A reply of one token, or of one of the
+request's choices, is read from the probabilities after one prefill, in which prompts that begin
+alike share what they begin with. Likelihoods are read one sequence at a time, so they never depend
+on what else is being scored. Nothing is ever fetched from a model hub.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlaif.backends.base import BackendOptions
 from rlaif.errors import BackendError, ConfigError
-from rlaif.types import Completion, Message, Request, TokenLogprob, Usage
+from rlaif.types import Completion, Request
 
 if TYPE_CHECKING:
-    from rlaif.backends.engine import Generated, Prefix
+    from rlaif.backends.loaded import LoadedModel
 
 _GROUP_SIZE = 48  # rows; on a CPU the tokens per second of a small model stop growing near here
-_PREFIXES = 4  # kept in memory: enough for the candidates of a prompt, with and without it
 
 
 def open_local(name: str, options: BackendOptions) -> LocalBackend:
@@ -156,10 +156,11 @@ class LocalBackend:
         return count_parameters(self._folder)
 
     @cached_property
-    def _loaded(self) -> _Loaded:
+    def _loaded(self) -> LoadedModel:
         from rlaif.backends.embedded import chosen_dtype
+        from rlaif.backends.loaded import LoadedModel
 
-        return _Loaded(self._folder, chosen_dtype(self._home))
+        return LoadedModel(self._folder, chosen_dtype(self._home))
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request, in a batch with whatever else is waiting.
@@ -177,24 +178,18 @@ class LocalBackend:
         await asyncio.sleep(0)  # let the callers of this turn of the loop join the first batch
         while self._waiting:
             batch, self._waiting = self._waiting[:_GROUP_SIZE], self._waiting[_GROUP_SIZE:]
+            batch = [w for w in batch if not w.future.done()]
             try:
                 answers = await self._run([w.request for w in batch])
-            except BaseException as error:
-                for waiting in batch:
-                    if not waiting.future.done():
-                        waiting.future.set_exception(
-                            error if isinstance(error, BackendError) else BackendError(repr(error))
-                        )
-                if not isinstance(error, Exception):
-                    raise
-                continue
-            for waiting, answer in zip(batch, answers, strict=True):
-                if waiting.future.done():
-                    continue
-                if isinstance(answer, BackendError):
-                    waiting.future.set_exception(answer)
-                else:
-                    waiting.future.set_result(answer)
+            except Exception as error:  # a bug, or fatal: whoever asked gets it as it is
+                _settle(batch, [error] * len(batch))
+            except BaseException:
+                for waiting in (*batch, *self._waiting):
+                    waiting.future.cancel()
+                self._waiting.clear()
+                raise
+            else:
+                _settle(batch, answers)
 
     async def complete_group(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer `requests` as one batch.
@@ -209,177 +204,71 @@ class LocalBackend:
         return [answer for answer in answers if isinstance(answer, Completion)]
 
     async def _run(self, requests: list[Request]) -> list[Completion | BackendError]:
+        if self._stopped:
+            raise _closed()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._answer, requests)
+        try:
+            return await loop.run_in_executor(self._pool, self._answer, requests)
+        except InterruptedError as error:
+            raise _closed() from error
 
     def _answer(self, requests: list[Request]) -> list[Completion | BackendError]:
         answers: dict[int, Completion | BackendError] = {}
         batches: dict[tuple[Any, ...], list[int]] = {}
         for place, request in enumerate(requests):
-            if request.task == "likelihood":
-                answers[place] = self._loaded.likelihood(request, self._model)
-            else:
-                drawn = request.sampling
-                key = (drawn.temperature, drawn.top_p, drawn.max_tokens, request.top_logprobs)
-                batches.setdefault(key, []).append(place)
-        for places in batches.values():
-            replies = self._loaded.replies(
-                [requests[p] for p in places], self._model, lambda: self._stopped
-            )
+            batches.setdefault(_kind(request), []).append(place)
+        for (way, *_), places in batches.items():
+            replies = self._guarded(way, [requests[p] for p in places])
             answers |= dict(zip(places, replies, strict=True))
         return [answers[place] for place in range(len(requests))]
+
+    def _guarded(self, way: Way, requests: list[Request]) -> list[Completion | BackendError]:
+        """Answers to requests of a kind. Where memory runs out, each is tried by itself."""
+        from rlaif.backends.loaded import out_of_memory
+
+        loaded = self._loaded
+        try:
+            if way == "likelihood":
+                return [loaded.likelihood(r, self._model) for r in requests]
+            answer = loaded.next_words if way == "next" else loaded.replies
+            return answer(requests, self._model, lambda: self._stopped)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if len(requests) == 1:
+                return [loaded.no_memory(requests[0])]
+        return [reply for r in requests for reply in self._guarded(way, [r])]
 
     async def aclose(self) -> None:
         self._stopped = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-class _Loaded:
-    """A model and its tokenizer in memory."""
+Way = Literal["likelihood", "next", "sampled"]
 
-    def __init__(self, folder: Path, dtype: str) -> None:
-        import torch
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        check_checkpoint(folder)
-        quiet_transformers()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.network: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise BackendError(f"cannot load {folder}: {error}", fatal=True) from error
-        if not self.tokenizer.chat_template:
-            raise BackendError(f"the tokenizer in {folder} has no chat template", fatal=True)
-        self.network.to(device).eval()
-        self.window = int(getattr(self.network.config, "max_position_embeddings", 0)) or 1 << 30
+def _kind(request: Request) -> tuple[Way, *tuple[Any, ...]]:
+    """How a request is answered; requests of one kind are answered together."""
+    if request.task == "likelihood":
+        return ("likelihood",)
+    drawn = request.sampling
+    if request.choices or drawn.max_tokens == 1:
+        return ("next",)
+    return ("sampled", drawn.temperature, drawn.top_p, drawn.max_tokens, request.top_logprobs)
 
-    @cached_property
-    def head(self) -> Any:
-        from rlaif.backends.engine import output_head
 
-        return output_head(self.network)
+def _settle(batch: Sequence[_Waiting], answers: Sequence[Completion | Exception]) -> None:
+    for waiting, answer in zip(batch, answers, strict=True):
+        if waiting.future.done():
+            continue
+        if isinstance(answer, Exception):
+            waiting.future.set_exception(answer)
+        else:
+            waiting.future.set_result(answer)
 
-    @cached_property
-    def ends(self) -> list[int]:
-        """Tokens that end a reply."""
-        eos = self.network.generation_config.eos_token_id
-        ends = set(eos if isinstance(eos, list) else [eos])
-        ends.add(self.tokenizer.eos_token_id)
-        return sorted(end for end in ends if end is not None)
 
-    @cached_property
-    def _reserved(self) -> list[str]:
-        return sorted(set(self.tokenizer.all_special_tokens), key=len, reverse=True)
-
-    def encode(self, messages: Sequence[Message], *, reply_follows: bool) -> list[int]:
-        """Token ids of a conversation in the model's chat template.
-
-        A control token spelled out in a message is broken up: text must not open or close turns.
-        """
-        turns = [{"role": m.role, "content": self._plain(m.content)} for m in messages]
-        text = self.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=reply_follows
-        )
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    def _plain(self, text: str) -> str:
-        text = text.encode("utf-8", "replace").decode()  # a lone surrogate has no tokens
-        for token in self._reserved:
-            text = text.replace(token, token[:1] + " " + token[1:])
-        return text
-
-    def _pieces(self, ids: Sequence[int]) -> list[str]:
-        return [self.tokenizer.decode([i]) for i in ids]
-
-    def _too_long(self, tokens: int) -> BackendError | None:
-        if tokens <= self.window:
-            return None
-        return BackendError(f"{tokens} tokens do not fit the model's window of {self.window}")
-
-    def likelihood(self, request: Request, model: str) -> Completion | BackendError:
-        """The log-probability of every token of the last message, given those before it."""
-        from rlaif.backends.engine import score_tokens
-
-        started = time.perf_counter()
-        *context, last = request.messages
-        ids = tuple(self.encode(context, reply_follows=True))
-        text = self._plain(last.content)
-        answer: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if (error := self._too_long(len(ids) + len(answer))) is not None:
-            return error
-        logprobs = score_tokens(self.network, self._prefix(ids), answer, head=self.head)
-        tokens = tuple(map(TokenLogprob, self._pieces(answer), logprobs))
-        usage = Usage(input=len(ids) + len(answer))
-        spent = time.perf_counter() - started
-        return Completion("", model=model, tokens=tokens, usage=usage, latency_s=spent)
-
-    @cached_property
-    def _prefix(self) -> Callable[[tuple[int, ...]], Prefix]:
-        """Prefixes as the model read them; candidates of a prompt share theirs."""
-        from rlaif.backends.engine import read_prefix
-
-        return lru_cache(_PREFIXES)(lambda ids: read_prefix(self.network, ids))
-
-    def replies(
-        self, requests: Sequence[Request], model: str, stopped: Callable[[], bool]
-    ) -> list[Completion | BackendError]:
-        """Sampled replies to requests that share their sampling, as one batch."""
-        from rlaif.backends.engine import generate
-
-        started = time.perf_counter()
-        prompts = [self.encode(r.messages, reply_follows=True) for r in requests]
-        most = requests[0].sampling.max_tokens
-        answers: list[Completion | BackendError | None] = [
-            self._too_long(len(p) + most) for p in prompts
-        ]
-        fitting = [i for i, error in enumerate(answers) if error is None]
-        drawn = requests[0].sampling
-        results = generate(
-            self.network,
-            pad_id=self.ends[0],
-            eos_ids=self.ends,
-            prompts=[prompts[i] for i in fitting],
-            seeds=[row_seed(requests[i]) for i in fitting],
-            temperature=drawn.temperature,
-            top_p=drawn.top_p,
-            max_new_tokens=most,
-            top_logprobs=requests[0].top_logprobs,
-            head=self.head,
-            stopped=stopped,
-        )
-        spent = time.perf_counter() - started
-        for i, result in zip(fitting, results, strict=True):
-            answers[i] = self._completion(result, len(prompts[i]), model, requests[i], spent)
-        return [answer for answer in answers if answer is not None]
-
-    def _completion(
-        self, result: Generated, prompt_tokens: int, model: str, request: Request, spent: float
-    ) -> Completion:
-        ids = result.token_ids
-        said = ids[:-1] if result.finish_reason == "stop" else ids
-        tokens: tuple[TokenLogprob, ...] = ()
-        if request.top_logprobs:
-            tokens = tuple(
-                TokenLogprob(
-                    piece, lp, tuple((self.tokenizer.decode([i]), value) for i, value in top)
-                )
-                for piece, lp, top in zip(
-                    self._pieces(said), result.logprobs, result.top_logprobs, strict=False
-                )
-            )
-        return Completion(
-            text=self.tokenizer.decode(said, skip_special_tokens=True),
-            finish_reason=result.finish_reason,
-            model=model,
-            tokens=tokens,
-            usage=Usage(input=prompt_tokens, output=len(ids)),
-            latency_s=spent,
-        )
+def _closed() -> BackendError:
+    return BackendError("the model was closed before it answered", kind="connection")
 
 
 def row_seed(request: Request) -> int:

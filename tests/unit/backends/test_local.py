@@ -2,8 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +115,7 @@ def test_what_does_not_fit_the_window_fails_alone(backend: LocalBackend, task: s
     failed, fine = asyncio.run(work())
     assert isinstance(failed, BackendError)
     assert "do not fit the model's window of 512" in str(failed)
+    assert failed.kind == "request"
     assert isinstance(fine, Completion)
     with pytest.raises(BackendError, match="do not fit"):
         asyncio.run(backend.complete_group([long, _request()]))
@@ -206,3 +213,252 @@ def test_weights_digest_reads_contents(tiny_model: Path, tmp_path: Path) -> None
 def test_a_name_that_no_file_system_takes_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="File name too long"):
         open_local("x" * 300, BackendOptions(home=tmp_path))
+
+
+def _choice(text: str = "hi", *choices: str, draw: int = 0, **how: Any) -> Request:
+    how = {"max_tokens": 2, "top_logprobs": 4, **how}
+    top = how.pop("top_logprobs")
+    return Request(
+        (Message("user", text),),
+        sampling=Sampling(**how),
+        draw=draw,
+        top_logprobs=top,
+        choices=choices or ("A", "B", "C"),
+    )
+
+
+def _next_probabilities(backend: LocalBackend, text: str, more: str = "") -> Any:
+    """P of each byte, read by the network alone."""
+    import torch
+
+    loaded = backend._loaded
+    ids = loaded.encode([Message("user", text)], reply_follows=True)
+    ids += loaded.tokenizer(more, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        return loaded.network(torch.tensor([ids])).logits[0, -1].float().softmax(-1)
+
+
+def _p(reply: Completion) -> dict[str, float]:
+    return {text: math.exp(lp) for text, lp in reply.tokens[0].top}
+
+
+def test_a_reply_of_a_choice_has_the_probability_of_every_choice(tiny_model: Path) -> None:
+    backend = open_local(str(tiny_model), BackendOptions(home=tiny_model.parent / "fp32"))
+    texts = ["one", "two " * 9, "two " * 9 + "three"]
+    replies = _ask(backend, *(_choice(text) for text in texts))
+    tolerance = {"bfloat16": 0.02, "float32": 1e-4}[chosen_dtype(tiny_model.parent / "fp32")]
+    for text, reply in zip(texts, replies, strict=True):
+        expected, found = _next_probabilities(backend, text), _p(reply)
+        ids = backend._loaded.tokenizer.convert_tokens_to_ids(["A", "B", "C"])
+        assert [found[c] for c in "ABC"] == pytest.approx(
+            [float(expected[i]) for i in ids], abs=tolerance
+        )
+        assert reply.text == max("ABC", key=lambda c: found[c])
+        assert (reply.tokens[0].token, reply.finish_reason) == (reply.text, "stop")
+        assert sum(found.values()) <= 1.001
+        assert 3 < len(found) <= 3 + 4
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_a_choice_of_several_tokens_is_scored_to_its_end(backend: LocalBackend) -> None:
+    (reply,) = _ask(backend, _choice("how good?", "1", "2", "10"))
+    ids = backend._loaded.tokenizer.convert_tokens_to_ids(["0", "1", "2"])
+    first = _next_probabilities(backend, "how good?")
+    nought = float(_next_probabilities(backend, "how good?", "1")[ids[0]])
+    one = float(first[ids[1]])
+    found = _p(reply)
+    assert found["10"] == pytest.approx(one * nought, rel=0.1)
+    assert found["1"] == pytest.approx(one * (1 - nought), rel=0.1)
+    assert found["2"] == pytest.approx(float(first[ids[2]]), rel=0.1)
+
+
+def test_choices_are_drawn_with_temperature_and_come_again(backend: LocalBackend) -> None:
+    requests = [_choice("hi", draw=n, temperature=20.0, top_logprobs=0) for n in range(30)]
+    replies = _ask(backend, *requests)
+    assert {r.text for r in replies} <= {"A", "B", "C"}
+    assert len({r.text for r in replies}) > 1
+    assert all(r.tokens == () for r in replies)
+    assert [_ask(backend, r)[0].text for r in requests[:4]] == [r.text for r in replies[:4]]
+
+
+def test_one_token_is_what_sampling_would_have_drawn(backend: LocalBackend) -> None:
+    asked = [_choice("hi", draw=n, temperature=1.0, max_tokens=1) for n in range(6)]
+    plain = [replace(r, choices=()) for r in asked]
+    sampled = backend._loaded.replies(plain, backend.model, lambda: False)
+    for reply, other in zip(_ask(backend, *plain), sampled, strict=True):
+        assert isinstance(other, Completion)
+        assert (reply.text, reply.finish_reason) == (other.text, other.finish_reason)
+        assert len(reply.tokens) == len(other.tokens)
+        for mine, theirs in zip(reply.tokens, other.tokens, strict=True):
+            assert mine.logprob == pytest.approx(theirs.logprob, abs=0.05)
+
+
+def test_what_prompts_share_is_read_once_and_kept(backend: LocalBackend) -> None:
+    shared = "the same long instructions " * 8
+    _ask(backend, *(_choice(shared + tail) for tail in "xyz"))
+    reader = backend._loaded.reader
+    assert reader is not None
+    assert reader.tokens_read < 1.3 * len(shared)
+    before = reader.tokens_read
+    _ask(backend, _choice(shared + "w"))
+    assert reader.tokens_read - before < 40
+
+
+def test_the_company_of_a_request_does_not_change_its_probabilities(backend: LocalBackend) -> None:
+    target = _choice("what is better?")
+    crowd = [_choice("what is " + "x" * n) for n in range(1, 70, 9)]
+    (alone,) = _ask(backend, target)
+    among = _ask(backend, *crowd, target, *crowd)[len(crowd)]
+    assert among.text == alone.text
+    for choice, p in _p(alone).items():
+        assert _p(among)[choice] == pytest.approx(p, abs=1e-5)
+
+
+def test_a_model_of_other_attention_is_read_plainly(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = _choice("which?", "A", "10")
+    (shared,) = _ask(backend, target)
+    monkeypatch.setattr("rlaif.backends.prefill.supported", lambda model: False)
+    plain = LocalBackend(backend.model, backend._folder, backend._home)
+    (found,) = _ask(plain, target)
+    assert plain._loaded.reader is None
+    assert _p(found)["10"] == pytest.approx(_p(shared)["10"], rel=0.1)
+
+
+def test_a_bug_reaches_the_caller_as_it_is(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(backend._loaded, "next_words", broken)
+    with pytest.raises(KeyError, match="a bug"):
+        _ask(backend, _choice())
+    (fine,) = _ask(backend, _request())
+    assert fine.usage.output > 0
+
+
+def test_where_memory_runs_out_only_what_is_too_large_fails(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, sizes = backend._loaded.next_words, []
+
+    def short_of_memory(requests: list[Request], *how: Any) -> Any:
+        sizes.append(len(requests))
+        if len(requests) > 1 or "x" in requests[0].messages[0].content:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+        return answer(requests, *how)
+
+    monkeypatch.setattr(backend._loaded, "next_words", short_of_memory)
+
+    async def work() -> list[Completion | BaseException]:
+        asked = (backend.complete(_choice(t)) for t in ("x", "y"))
+        return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    failed, fine = asyncio.run(work())
+    assert isinstance(failed, BackendError)
+    assert (failed.kind, failed.retryable, failed.fatal) == ("request", False, False)
+    assert re.search(r"out of memory at \d+ tokens; the model's window is 512", str(failed))
+    assert isinstance(fine, Completion)
+    assert sizes == [2, 1, 1]
+
+
+def test_other_runtime_errors_are_bugs(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> object:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(backend._loaded, "likelihood", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        _ask(backend, _likelihood("a", "b"))
+
+
+def test_a_closed_model_answers_nobody(backend: LocalBackend) -> None:
+    async def work() -> None:
+        waiting = asyncio.create_task(backend.complete(_choice()))
+        await backend.aclose()
+        await waiting
+
+    with pytest.raises(BackendError, match="closed before it answered"):
+        asyncio.run(work())
+
+
+def test_reading_stops_when_the_model_is_closed(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(requests: object, model: object, stopped: Callable[[], bool]) -> object:
+        while not stopped():
+            time.sleep(0.001)
+        raise InterruptedError
+
+    monkeypatch.setattr(backend._loaded, "next_words", slow)
+
+    async def work() -> None:
+        waiting = asyncio.create_task(backend.complete(_choice()))
+        await asyncio.sleep(0.02)
+        await backend.aclose()
+        await waiting
+
+    with pytest.raises(BackendError, match="closed before it answered"):
+        asyncio.run(work())
+
+
+def test_who_no_longer_waits_is_not_answered(backend: LocalBackend) -> None:
+    asked: list[int] = []
+
+    async def work() -> None:
+        tasks = [asyncio.create_task(backend.complete(_choice(t))) for t in "abc"]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(d).__name__ for d in done] == ["Completion", "CancelledError", "Completion"]
+        asked.append(1)
+
+    asyncio.run(work())
+    assert asked == [1]
+
+
+def test_judges_read_the_verdicts_of_the_plain_path(tmp_path: Path) -> None:
+    """One prefill with shared prefixes against decoding token by token: p within 0.001."""
+    from rlaif.backends.loaded import LoadedModel
+    from rlaif.judge.pairwise import PairwiseJudge
+    from rlaif.judge.pointwise import PointwiseJudge
+    from rlaif.specs.rubric import load_rubric
+    from rlaif.types import Candidate, Comparison, Item, Verdict
+    from tests.tiny import build_tiny
+
+    folder = build_tiny(tmp_path / "wide", window=8192, sharpness=0.05)
+    fast = LocalBackend("local/tiny", folder, tmp_path)
+    fast._loaded = LoadedModel(folder, "float32")
+
+    class Plain(LocalBackend):
+        async def complete(self, request: Request) -> Completion:
+            whole = replace(request, choices=(), top_logprobs=259)
+            (reply,) = fast._loaded.replies([whole], self.model, lambda: False)
+            assert isinstance(reply, Completion)
+            return reply
+
+    def candidate(text: str) -> Candidate:
+        return Candidate(text, (Message("assistant", text),))
+
+    async def judged(backend: LocalBackend) -> list[Verdict]:
+        how: dict[str, Any] = {"least_mass": 0.0, "reask": False}
+        rubric = load_rubric("chat-quality")
+        pairs = PairwiseJudge(backend, rubric, method="token", **how)
+        points = PointwiseJudge(backend, rubric, method="expectation", **how)
+        items = [Item(str(n), (Message("user", f"Count to {n}."),)) for n in range(2)]
+        a, b = candidate("one two"), candidate("no")
+        compared = [pairs.compare(Comparison(item, a, b)) for item in items]
+        return await asyncio.gather(*compared, points.score(items[0], a))
+
+    found, expected = asyncio.run(judged(fast)), asyncio.run(judged(Plain("x", folder, tmp_path)))
+    for one, other in zip(found[:2], expected[:2], strict=True):
+        assert one.preference
+        assert other.preference
+        assert one.preference.winner == other.preference.winner
+        assert one.preference.p_a == pytest.approx(other.preference.p_a, abs=1e-3)
+    assert found[2].score
+    assert expected[2].score
+    assert found[2].score.value == pytest.approx(expected[2].score.value, abs=1e-3)
