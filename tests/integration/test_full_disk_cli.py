@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -32,15 +33,20 @@ def data() -> Path:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a file system of its own, of 256 kB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
+def small_disk() -> Iterator[Path]:
+    """A folder on a file system of its own, of 256 kB.
+
+    It lies outside pytest's folders: a mount that a killed run left would make every later run fail
+    to clean up.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="rlaif-small-disk-"))
     if not _mounted(folder, "size=256k"):
+        folder.rmdir()
         pytest.skip("no file system can be mounted here")
     yield folder
     # lazily: who holds the run folder's lock lets go of it when it is collected
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    folder.rmdir()
 
 
 def _mounted(folder: Path, options: str) -> bool:
