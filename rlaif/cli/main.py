@@ -30,8 +30,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("rlaif.cli.quickstart:app", "The whole loop on the embedded model."),
     "generate": ("rlaif.cli.generate:app", "Draw candidate responses to prompts."),
     "judge": ("rlaif.cli.judge:app", "Score or compare responses by a rubric."),
+    "constitution": ("rlaif.cli.constitution:app", "Critique, revise, compare by principles."),
     "prefer": ("rlaif.cli.prefer:app", "Turn verdicts into a linted preference data set."),
     "train": ("rlaif.cli.train:app", "Train a model on a preference data set."),
+    "loop": ("rlaif.cli.loop:app", "Rounds of generate, judge, prefer, train, evaluate."),
     "import": ("rlaif.cli.importing:imports", "Turn legacy judgments into verdict records."),
     "export": ("rlaif.cli.importing:exports", "Write verdict records as legacy judgments."),
     "eval": ("rlaif.cli.evaluate:app", "Run a benchmark protocol."),
@@ -43,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "constitutions": ("rlaif.cli.specs:constitutions", "List, show and lint constitution files."),
     "models": ("rlaif.cli.models:app", "List, fetch and locate embedded models."),
     "cache": ("rlaif.cli.cache:app", "Look into the reply store, make it smaller, move replies."),
+    "serve": ("rlaif.cli.serve:app", "Verdicts and rewards over HTTP."),
     "doctor": ("rlaif.cli.doctor:app", "Say what is installed, which keys are set, what answers."),
 }
 """Name, where it lives, and its line in the help."""

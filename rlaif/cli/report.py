@@ -29,14 +29,24 @@ def report(
     as_json: options.AsJson = False,
 ) -> None:
     """Write one HTML page about a run: it opens anywhere, without network and without script."""
+    from rlaif.constitutional.records import REVISIONS
+    from rlaif.report.constitution_report import chains_page
     from rlaif.report.page import write_page
     from rlaif.report.run_report import run_page
+    from rlaif.report.training import TRAINING, training_page
+    from rlaif.report.training_loop import LOOP, loop_page
 
     source = options.spooled(str(run))
     beside = source if source.is_dir() else source.parent
-    path = write_page(
-        run_page(source, judge=judge, sample=sample, seed=seed), output or beside / "report.html"
-    )
+    if (source / REVISIONS).is_file():
+        page = chains_page(source, sample=min(sample, 200), seed=seed)
+    elif (source / LOOP).is_file():
+        page = loop_page(source, seed=seed)
+    elif (source / TRAINING).is_file():
+        page = training_page(source)
+    else:
+        page = run_page(source, judge=judge, sample=sample, seed=seed)
+    path = write_page(page, output or beside / "report.html")
     if as_json:
         emit({"report": str(path), "bytes": path.stat().st_size})
     else:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +102,7 @@ def write_dataset(
         DataError: no pair is fit to train on; `held_back.jsonl` says why.
         StoreError: the folder cannot be written.
     """
-    _require_datasets()
+    require_datasets()
     _claim(folder)
     summary = _write_lines(rows, folder, test_share)
     for split in SPLITS:
@@ -149,7 +149,8 @@ def _write_lines(
     return summary
 
 
-def _require_datasets() -> None:
+def require_datasets() -> None:
+    """Raise `ConfigError` if `datasets` is not installed."""
     from importlib.util import find_spec
 
     if find_spec("datasets") is None:
@@ -157,29 +158,45 @@ def _require_datasets() -> None:
 
 
 def _write_arrow(folder: Path, splits: list[Split]) -> None:
-    """The `datasets` form of the JSONL files, put in place only when it is complete."""
+    """The `datasets` form of the JSONL files of preference rows."""
+    import datasets
+
+    text, number = datasets.Value("string"), datasets.Value("float64")
+    columns = {
+        "p_chosen": number,
+        "margin": number,
+        "consistent": datasets.Value("bool"),
+        "verdict_id": text,
+        "chosen_model": text,
+        "rejected_model": text,
+        "judge": text,
+        "rubric": text,
+    }
+    write_arrow(folder, splits, ("prompt", "chosen", "rejected"), columns)
+
+
+def write_arrow(
+    folder: Path, splits: list[Split], messages: Iterable[str], columns: Mapping[str, Any]
+) -> None:
+    """The `datasets` form of JSONL files, put in place only when it is complete.
+
+    Args:
+        folder: Holds SPLIT.jsonl for each split, and gets SPLIT/ and dataset_dict.json.
+        splits: Those that there are.
+        messages: Columns that are conversations.
+        columns: The types of the others.
+
+    Raises:
+        ConfigError: `datasets` is not installed.
+    """
+    require_datasets()
     import datasets
 
     datasets.disable_progress_bars()
     scratch = folder / ".arrow.partial"
     shutil.rmtree(scratch, ignore_errors=True)
     turn = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
-    text, number = datasets.Value("string"), datasets.Value("float64")
-    features = datasets.Features(
-        {
-            "prompt": turn,
-            "chosen": turn,
-            "rejected": turn,
-            "p_chosen": number,
-            "margin": number,
-            "consistent": datasets.Value("bool"),
-            "verdict_id": text,
-            "chosen_model": text,
-            "rejected_model": text,
-            "judge": text,
-            "rubric": text,
-        }
-    )
+    features = datasets.Features({**dict.fromkeys(messages, turn), **columns})
     made = {
         split: datasets.Dataset.from_generator(
             _read_lines,

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rlaif.canonical import digest
 from rlaif.errors import SpecError, suggestion
+from rlaif.specs.items import prompt_messages
 from rlaif.specs.rubric import check_filled, check_identity, check_unique
 from rlaif.specs.shipped import find_spec, shipped_files
 from rlaif.specs.yamlfile import YamlFile, parse_yaml, read_yaml
-from rlaif.types import Message, Messages, as_dict
+from rlaif.types import Messages, as_dict
 
 if TYPE_CHECKING:
     from rlaif.specs.schemas import ExampleFile, PrincipleFile
@@ -255,9 +256,11 @@ def _build_example(
     if given.get("principle", names[0]) not in names:
         message = f"there is no such principle; {suggestion(given['principle'], names)}"
         raise document.error(message, "examples", index, "principle")
-    if isinstance(given["prompt"], list):
-        turns = tuple(Message(**turn) for turn in given["prompt"])
-        if turns[-1].role != "user":
-            raise document.error("should end in a user turn", "examples", index, "prompt")
+    try:
+        turns = prompt_messages(given.get("prompt"))
+    except SpecError as error:
+        where = (error.field or "prompt").split(".")
+        raise document.error(error.message, "examples", index, *where) from None
+    if not isinstance(given["prompt"], str):
         given["prompt"] = turns
     return ComparisonExample(**given) if comparison else CritiqueExample(**given)

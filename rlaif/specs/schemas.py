@@ -64,17 +64,11 @@ class PrincipleFile(_Strict):
     comparison: Text | None = None
 
 
-class TurnFile(_Strict):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: Text
-
-
 class ExampleFile(_Strict):
     """One entry of `examples:`: a critique with its revision, or a comparison."""
 
-    prompt: Text | Annotated[list[TurnFile], Field(min_length=1)]
+    prompt: object
+    """A text, or a list of messages: the loader looks."""
     response: Text | None = None
     critique: Text | None = None
     revision: Text | None = None

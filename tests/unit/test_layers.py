@@ -24,7 +24,7 @@ LAYERS: list[set[str]] = [
     {"preferences", "constitutional", "evals"},
     {"train"},
     {"report"},
-    {"cli", "api"},
+    {"cli", "api", "service"},
 ]
 """Each group sees itself and the groups before it."""
 

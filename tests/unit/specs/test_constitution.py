@@ -60,6 +60,18 @@ def test_an_unknown_principle_suggests_the_nearest():
     ("old", "new", "line", "field", "message"),
     [
         ("revision: Cut it.", "", 4, "principles.0.revision", "is missing"),
+        ("critique: What could go?", "", 4, "principles.0.critique", "is missing"),
+        ("prompt: Hi", "prompt: 3", 13, "examples.0.prompt", "text or a list"),
+        ("prompt: Hi", "prompt: [{role: assistant, content: Hi}]", 13, "examples.0.prompt", "user"),
+        ("prompt: Hi", "prompt: []", 13, "examples.0.prompt", "holds no messages"),
+        (
+            "response: What?",
+            "response: x\n    critique_request: Q",
+            13,
+            "examples.0.revision_request",
+            "is missing",
+        ),
+        ("response: What?", "response: x\n    reasoning: Q", 13, "examples.0.response_a", ""),
         ("revision: Cut it.", "revision: ''", 6, "principles.0.revision", "is empty"),
         ("revision: Cut it.", "revision: ' '", 6, "principles.0.revision", "is empty"),
         ("revision: Cut it.", "revison: Cut it.", 6, "principles.0.revison", "is not a known"),
@@ -79,6 +91,28 @@ def test_faults_are_named_with_their_line_and_field(old, new, line, field, messa
     assert message in error.value.message
     assert error.value.field == field
     assert error.value.line == line
+
+
+def test_a_principle_may_serve_one_purpose_alone():
+    only = TEXT.replace("    comparison: Choose the shorter one.\n", "")
+    constitution = parse_constitution(only)
+    assert [p.name for p in constitution.critiques] == ["brevity", "kindness"]
+    assert [p.name for p in constitution.comparisons] == ["kindness"]
+    bare = only.replace("    critique: What could go?\n    revision: Cut it.\n", "")
+    with pytest.raises(SpecError, match="asks nothing"):
+        parse_constitution(bare)
+    compare = "name: m\nversion: '1'\nprinciples: [{name: p, comparison: Best}]\n"
+    with pytest.raises(SpecError, match="no principle has a critique"):
+        _ = parse_constitution(compare).critiques
+    revise = "name: m\nversion: '1'\nprinciples: [{name: p, critique: Q, revision: R}]\n"
+    with pytest.raises(SpecError, match="no principle has a comparison"):
+        _ = parse_constitution(revise).comparisons
+
+
+def test_an_example_may_be_a_conversation():
+    turns = "[{role: user, content: Hi}, {role: assistant, content: Oh}, {role: user, content: Go}]"
+    constitution = parse_constitution(TEXT.replace("prompt: Hi", f"prompt: {turns}", 1))
+    assert [m.content for m in constitution.critique_examples[0].prompt] == ["Hi", "Oh", "Go"]
 
 
 def test_a_principle_is_needed():

@@ -37,7 +37,7 @@ def test_missing_parts() -> None:
     ("first", "second", "what"),
     [
         ("Choose the longer one.", "Choose the one that is shorter.", "length"),
-        ("Choose the one that refuses.", "Choose what is given to anybody and never refused.", "refusing"),
+        ("Choose the one that refuses.", "Choose what is given and never refused.", "refusing"),
         ("Choose the more formal one.", "Choose the more casual one.", "formality"),
         ("Choose the one with more caveats.", "Choose the one without caveats.", "warnings"),
         ("Choose what is more poetic.", "Choose what is less poetic.", "more and less poetic"),
