@@ -52,11 +52,10 @@ def run_blocking(work: Coroutine[Any, Any, R]) -> R:
     Raises:
         RuntimeError: it was called by work that already runs on that loop, and would never end.
     """
-    loop = _BACKGROUND.loop()
-    if _running() is loop:
+    if _running() is _BACKGROUND.loop():
         work.close()
         raise RuntimeError("work in the background cannot wait for itself: await it")
-    future: Future[R] = asyncio.run_coroutine_threadsafe(work, loop)
+    future = begun(work)
     try:
         return future.result()
     except BaseException:
@@ -64,6 +63,11 @@ def run_blocking(work: Coroutine[Any, Any, R]) -> R:
             future.cancel()
             wait([future])
         raise
+
+
+def begun(work: Coroutine[Any, Any, R]) -> Future[R]:
+    """The future of `work`, which goes on while the caller does something else."""
+    return asyncio.run_coroutine_threadsafe(work, _BACKGROUND.loop())
 
 
 async def bridged(work: Coroutine[Any, Any, R]) -> R:

@@ -246,8 +246,9 @@ class JudgeRef:
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
     model: str
     method: str
-    """`verdict` (marks, soft where tokens have probabilities), `token`, `expectation` or
-    `likelihood`, and what differs from its usual: `verdict, 5 levels, 3 draws`."""
+    """`verdict` (marks, soft where tokens have probabilities), `token`, `expectation`, `checklist`
+    or `likelihood`, and what differs from its usual: `verdict, 5 levels, 3 draws`. A comparison by
+    `scores` names how they come about: `scores, expectation`."""
     sampling: Sampling
     rubric: RubricRef | None = None
     members: tuple[JudgeRef, ...] | None = None

@@ -23,6 +23,7 @@ from rlaif.cli.leaderboard import (
     causes_cell,
     fail_over,
     interval_cell,
+    need_strata,
     write_whole,
 )
 from rlaif.cli.output import emit, progress_bar, say, table
@@ -92,6 +93,7 @@ def agreement(
             majority=majority, consistent_only=consistent, level=level, rounds=rounds, seed=seed
         )
         made = _with_votes(run, Path(against), judge, voters, by, settings, quiet=as_json)
+        need_strata(by or (), [[name for name, values in made["by"].items() if values]])
         coverages = [(side, made[side]["coverage"]) for side in ("verdicts", "votes")]
     written = None
     if calibrate is not None or select_agreement is not None:
@@ -257,6 +259,14 @@ def print_labels(made: Mapping[str, Any]) -> None:
     orders = ("accuracy_ab", "accuracy_ba", "position_agreement", "first_share")
     table(
         "by order shown",
-        ["subset", "as given", "swapped", "orders agree", "for the first"],
-        [[name, *(row[key] for key in orders)] for name, row in made["subsets"].items()],
+        ["subset", "as given", "swapped", "orders agree", "for the first", "combined", "interval"],
+        [
+            [
+                name,
+                *(row[key] for key in (*orders, "accuracy_combined")),
+                interval_cell(row, "low_combined", "high_combined"),
+            ]
+            for name, row in made["subsets"].items()
+        ],
+        note="combined: accuracy of the verdict over both orders, by their mean probability.",
     )

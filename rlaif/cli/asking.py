@@ -261,7 +261,9 @@ def asks(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            command(asking=Asking(**{name: given.pop(name) for name in shared}), **given)
+            told = {name: given.pop(name) for name in shared}
+            # a command without -m names its models in a file
+            command(asking=Asking(**{"model": [], **told}), **given)
 
         shared = _parameters(defaults, without)
         signature = _merged(command, shared)

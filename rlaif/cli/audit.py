@@ -34,13 +34,13 @@ app = typer.Typer(add_completion=False)
 def audit(
     rubric: Annotated[
         str | None,
-        typer.Option("-r", "--rubric", help="A shipped rubric, or a file. [default: helpfulness]"),
+        typer.Option("-r", "--rubric", help="A shipped rubric, or a file. By default helpfulness."),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
             help="Pairs to audit with, labeled or not, or a run of generate. "
-            "[default: the shipped pairs]"
+            "By default the shipped pairs."
         ),
     ] = None,
     method: Annotated[

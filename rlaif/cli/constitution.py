@@ -36,7 +36,7 @@ Which = Annotated[
     str, typer.Option("-c", "--constitution", help="A shipped constitution, or a file.")
 ]
 Examples = Annotated[
-    int | None, typer.Option(min=0, help="Most few-shot examples to show. [default: all]")
+    int | None, typer.Option(min=0, help="Most few-shot examples to show. By default all.")
 ]
 When = Literal["off", "per-round", "final"]
 
@@ -48,7 +48,7 @@ def critique(
     constitution: Which = "harmlessness",
     rounds: Annotated[int, typer.Option("-n", "--rounds", min=1, help="Most rounds.")] = 4,
     critic: Annotated[
-        str | None, typer.Option(help="The model that criticizes. [default: the one of -m]")
+        str | None, typer.Option(help="The model that criticizes. By default the one of -m.")
     ] = None,
     critic_url: Annotated[
         str | None, typer.Option(help="Its server, if it is not the one of --base-url.")
@@ -65,13 +65,13 @@ def critique(
         typer.Option(
             "--check",
             help="per-round: each revision against what stood before, until one is not preferred. "
-            "final: the last one against the first response. Both orders are asked. [default: "
-            "per-round with --judge, else off]",
+            "final: the last one against the first response. Both orders are asked. By default "
+            "per-round with --judge, else off.",
         ),
     ] = None,
     rubric: Annotated[
         str | None,
-        typer.Option("-r", "--rubric", help="The judge's. [default: the constitution's name]"),
+        typer.Option("-r", "--rubric", help="The judge's. By default the constitution's name."),
     ] = None,
     draw: Annotated[
         Literal["seeded", "in-turn", "most-violated"],
@@ -265,7 +265,7 @@ def compare(
     ] = False,
     clamp: Annotated[
         tuple[float, float] | None,
-        typer.Option(help="Bounds of a label. [default: 0.4 0.6 with --reasons, else none]"),
+        typer.Option(help="Bounds of a label. By default 0.4 0.6 with --reasons, else none."),
     ] = None,
     examples: Examples = None,
     pairs: Annotated[

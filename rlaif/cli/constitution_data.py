@@ -30,7 +30,7 @@ def check(
     run: Run,
     rubrics: Annotated[
         list[str] | None,
-        typer.Option("-r", "--rubric", help="Repeatable. [default: harmlessness and helpfulness]"),
+        typer.Option("-r", "--rubric", help="Repeatable. By default harmlessness and helpfulness."),
     ] = None,
     temperature: options.Temperature = 0.0,
     max_tokens: options.MaxTokens = 1024,

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
-from rlaif.cli.output import emit, say, table
+from rlaif.cli.judge_bench import judge_bench
+from rlaif.cli.output import table
 from rlaif.cli.protocols import Mode, MtBenchRun, ProtocolRun
-
-if TYPE_CHECKING:
-    from rlaif.types import Comparison
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +20,7 @@ app = typer.Typer(
     help="Run a benchmark's protocol: MT-Bench, AlpacaEval, Arena-Hard, or labeled pairs.",
 )
 
-Method = Literal["auto", "verdict", "token", "likelihood"]
+app.command("judge-bench")(judge_bench)
 
 
 @app.command("mt-bench")
@@ -40,7 +38,7 @@ def mt_bench(
         typer.Option(
             "--models-to-judge",
             help="A model in --answers, or an address whose answers are drawn now. Repeatable. "
-            "[default: every model in --answers]",
+            "By default every model in --answers.",
         ),
     ] = None,
     mode: Annotated[
@@ -58,7 +56,7 @@ def mt_bench(
         typer.Option(
             "--references",
             help="Reference answers for math, reasoning and coding: a file, a folder with one for "
-            "the judge, or none to judge without. [default: those in --questions]",
+            "the judge, or none to judge without. By default those in --questions.",
         ),
     ] = None,
     judge_prompts: Annotated[
@@ -79,7 +77,7 @@ def mt_bench(
         str | None,
         typer.Option(
             "--answers-base-url",
-            help="The same for the models to judge. [default: --base-url]",
+            help="The same for the models to judge. By default --base-url.",
         ),
     ] = None,
     *,
@@ -132,7 +130,7 @@ def alpaca_eval(
     instructions: Annotated[
         Path | None,
         typer.Option(
-            "--instructions", help="The instructions. [default: those in the baseline's file]"
+            "--instructions", help="The instructions. By default those in the baseline's file."
         ),
     ] = None,
     judge_prompt: Annotated[
@@ -143,7 +141,7 @@ def alpaca_eval(
         str | None,
         typer.Option(
             help="What --judge-prompt calls the first and the second output, as FIRST,SECOND. "
-            "[default: found in it]"
+            "By default found in it."
         ),
     ] = None,
     legacy_order: Annotated[
@@ -237,7 +235,7 @@ def arena_hard(
         list[str] | None,
         typer.Option(
             "--models-to-judge",
-            help="A model in --answers. Repeatable. [default: all but the baselines]",
+            help="A model in --answers. Repeatable. By default all but the baselines.",
         ),
     ] = None,
     temperature: options.Temperature = 0.0,
@@ -315,74 +313,3 @@ def _wanted_files(
     if found := names or [name for name in files if name not in baselines]:
         return found
     raise ConfigError("nothing to judge: --answers holds only the baselines")
-
-
-@app.command("judge-bench")
-@asks(output=Path("runs/judge-bench"))
-def judge_bench(
-    files: Annotated[list[Path], typer.Argument(help="The set's files, gzip or not.")],
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            help="llmbar, judgebench, rewardbench, rewardbench2, rm-bench, pandalm, auto-j, "
-            "hh-rlhf, or pairs: prompt, response_a, response_b and label (A, B or tie).",
-        ),
-    ],
-    rubric: Annotated[
-        str | None,
-        typer.Option("-r", "--rubric", help="A shipped rubric, or a file. [default: helpfulness]"),
-    ] = None,
-    method: Annotated[
-        Method,
-        typer.Option(
-            help="verdict: ask, in both orders. token: ask for one token. likelihood: how much the "
-            "prompt raises the response's likelihood. auto: likelihood for a local model under a "
-            "billion parameters."
-        ),
-    ] = "auto",
-    temperature: options.Temperature = 0.0,
-    max_tokens: options.MaxTokens = 1024,
-    *,
-    asking: Asking,
-) -> None:
-    """Put a judge to labeled pairs, and say how often it is right. Writes verdicts.jsonl.
-
-    Prints what rlaif agreement RUN --with labels prints; RewardBench 1 and 2 and RM-Bench are
-    summed up as their authors do. Rows that cannot be judged (the two sides of an hh-rlhf row
-    differ before the last response) are counted and listed in left_out.json.
-    """
-    from rlaif.cli.agreement import print_labels
-    from rlaif.cli.judge import make_comparison_judge
-    from rlaif.errors import SpecError
-    from rlaif.evals.judge_bench import LeftOut, check_format, left_out_summary, read_set
-    from rlaif.evals.judge_bench_rules import label_result
-    from rlaif.store.runs import read_verdicts
-    from rlaif.types import Sampling
-
-    name = check_format(form)
-    left: list[LeftOut] = []
-    work: list[Comparison] = list(read_set(name, files, left.append, limit=asking.limit))
-    if left:
-        first = f"{left[0].path}:{left[0].line}: {left[0].reason}"
-        say(f"{len(left)} left out, listed in left_out.json; the first is {first}")
-    if not work:
-        raise SpecError("holds nothing to judge: every row is left out", path=files[0])
-    with asking.session() as session:
-        run = ProtocolRun("eval judge-bench", asking, session)
-        backend = session.backend(asking.one_model())
-        sampling = Sampling(temperature, max_tokens=max_tokens)
-        judge = make_comparison_judge(backend, rubric, method, sampling)
-        if asking.dry_run:
-            run.plan((backend, r) for pair in work for r in judge.requests(pair))
-            return
-        inputs: dict[str, Path | None] = {f"{n} {f.name}": f for n, f in enumerate(files)}
-        folder = run.folder(backend, judge.ref, inputs, limit=asking.limit, format=name)
-        folder.write_json("left_out.json", left_out_summary(left))
-        summary = run.judge(backend, folder, work, judge.compare)
-    found = label_result(name, lambda: read_verdicts(asking.output))
-    if asking.as_json:
-        emit(found)
-    else:
-        print_labels(found)
-    run.check(summary)

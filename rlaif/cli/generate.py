@@ -72,7 +72,7 @@ def generate(
         }
         from rlaif.store.runs import RunFolder
 
-        run = RunFolder(asking.output, config)
+        run = RunFolder(asking.output, config, grows={"limit", "n"})
         with progress_bar("generating", total, quiet=asking.as_json) as bar:
 
             async def work(stop: Stop) -> dict[str, Any]:

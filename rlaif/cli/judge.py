@@ -11,23 +11,18 @@ import typer
 from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
 from rlaif.cli.judging import Judging, comparisons_in, responses_in
-from rlaif.cli.methods import (
-    PairOptions,
-    ScoreOptions,
-    check_unused,
-    checklist_judge,
-    pair_judge,
-    score_judge,
-    takes,
-)
+from rlaif.cli.making import checklist_judge, judge_by_scores, pair_judge, score_judge
+from rlaif.cli.methods import PairMethod, PairOptions, ScoreOptions, check_unused
 from rlaif.cli.output import say
 from rlaif.cli.ranking import rank
 from rlaif.cli.several import SeveralOptions, seat
+from rlaif.cli.taking import takes
 from rlaif.errors import ConfigError
 from rlaif.judge.choice import is_reward, is_small
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
+    from rlaif.judge.by_scores import ByScoresJudge, ChecklistPairs
     from rlaif.judge.checklist import ChecklistJudge
     from rlaif.judge.likelihood import LikelihoodJudge
     from rlaif.judge.pairwise import PairwiseJudge
@@ -35,7 +30,7 @@ if TYPE_CHECKING:
     from rlaif.judge.reward import RewardJudge
     from rlaif.types import Candidate, Comparison, Item, Sampling
 
-    Judge = PairwiseJudge | LikelihoodJudge | RewardJudge
+    Judge = PairwiseJudge | LikelihoodJudge | RewardJudge | ByScoresJudge | ChecklistPairs
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Score, compare or rank responses."
@@ -51,7 +46,7 @@ Rubrics = Annotated[
         "-r",
         "--rubric",
         help="A shipped rubric, or a file; or item: what each item brings in its column rubric. Of "
-        "item:FOLDER it may name those in the folder. Repeatable. [default: helpfulness]",
+        "item:FOLDER it may name those in the folder. Repeatable. By default helpfulness.",
     ),
 ]
 Method = Literal["auto", "verdict", "token", "likelihood"]
@@ -186,10 +181,19 @@ def compare(
 
         def comparer(backend: CachedBackend, name: str | None) -> Judge:
             return make_comparison_judge(
-                backend, name, how.method, sampling, how=how, seed=seed, compared=compared
+                backend,
+                name,
+                how.method,
+                sampling,
+                how=how,
+                seed=seed,
+                compared=compared,
+                source=source,
+                writer=writer,
             )
 
         sampling = Sampling(temperature, max_tokens=max_tokens)
+        writer = session.backend(how.questions_by) if how.questions_by else None
         seated = seat(asking, session, several, rubric, comparer)
         settings = {"pairs": pairs, "seed": seed, **_own_rubrics(rubric or [])}
         Judging("judge compare", asking, session, source, settings).carry_out(
@@ -205,12 +209,14 @@ def compare(
 def make_comparison_judge(
     backend: CachedBackend,
     rubric: str | None,
-    method: Method,
+    method: PairMethod,
     sampling: Sampling,
     *,
     how: PairOptions | None = None,
     seed: int = 0,
     compared: Callable[[], Iterable[Comparison]] = tuple,
+    source: Path | None = None,
+    writer: CachedBackend | None = None,
 ) -> Judge:
     """The judge that `method` names for `backend`.
 
@@ -222,6 +228,8 @@ def make_comparison_judge(
         how: How else it is asked; as usual by default.
         seed: Draws what is drawn.
         compared: All that will be compared, to find responses that recur over prompts.
+        source: The file they come from, for errors.
+        writer: The model that writes the questions of a checklist, if it is another.
 
     Raises:
         SpecError: no such rubric, or it is malformed.
@@ -244,12 +252,12 @@ def make_comparison_judge(
     from rlaif.judge.item_rubric import checked, rubric_source
 
     spec = rubric_source(rubric or "helpfulness")
-    judged = ((pair.item, (pair.a, pair.b)) for pair in compared())
-    return pair_judge(
-        backend,
+    judged = checked(
         spec,
-        how,
-        sampling,
-        seed=seed,
-        judged=checked(spec, judged, writes_reference=how.reference_by_judge),
+        ((pair.item, (pair.a, pair.b)) for pair in compared()),
+        path=source,
+        writes_reference=how.reference_by_judge,
     )
+    if method in ("score", "expectation", "checklist"):
+        return judge_by_scores(backend, spec, how, sampling, judged=judged, writer=writer)
+    return pair_judge(backend, spec, how, sampling, seed=seed, judged=judged)

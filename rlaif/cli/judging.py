@@ -112,7 +112,7 @@ class Judging:
         from rlaif.runner import write_verdicts
         from rlaif.store.runs import RunFolder
 
-        run = RunFolder(self.asking.output, self._config(judge))
+        run = RunFolder(self.asking.output, self._config(judge), grows={"limit"})
         with progress_bar("judging", total, quiet=self.asking.as_json) as bar:
 
             async def judged(stop: Stop) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,7 +27,7 @@ JudgeName = Annotated[
 By = Annotated[
     list[str] | None,
     typer.Option(
-        "--by", help="Divide by a field of the items' meta. Repeatable. [default: turn, category]"
+        "--by", help="Divide by a field of the items' meta. Repeatable. By default turn, category."
     ),
 ]
 
@@ -46,7 +46,7 @@ _ENDS = {
 def leaderboard(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, or verdicts.jsonl files.")],
     baseline: Annotated[
-        str | None, typer.Option(help="Win rates against this model. [default: all opponents]")
+        str | None, typer.Option(help="Win rates against this model. By default all opponents.")
     ] = None,
     bradley_terry: Annotated[
         bool,
@@ -130,6 +130,7 @@ def leaderboard(
     )
     judges = chosen_judges(places, judge)
     made = filled.result(settings, judges=judges, judge=judge)
+    need_strata(by or (), [row.get("by_interval", {}) for row in made["rows"]])
     if correct is not None:
         _add_corrected(made, runs, correct, voters, judges, quiet=as_json)
     if reference is not None:
@@ -166,6 +167,19 @@ def _refuse_stray(
         raise ConfigError("--difficulty goes with --length-controlled weights or refit")
     if weights is not None and mode != "weights":
         raise ConfigError("--weights goes with --length-controlled weights")
+
+
+def need_strata(asked: Sequence[str], found: Sequence[Collection[str]]) -> None:
+    """Raise `ConfigError` for a field of `--by` that no item has.
+
+    Args:
+        asked: The fields.
+        found: Those that occur, in one place or another.
+    """
+    from rlaif.errors import ConfigError
+
+    if absent := [name for name in asked if not any(name in one for one in found)]:
+        raise ConfigError(f"--by {absent[0]}: no item has {absent[0]!r} in its meta")
 
 
 def _add_corrected(
@@ -279,7 +293,8 @@ def _print(made: Mapping[str, Any], strata: Sequence[str], *, strengths: bool) -
     if made.get("baseline"):
         title += f", against {made['baseline']}"
     rows = [[cell(row) for _, cell in columns] for row in made["rows"]]
-    table(title, [head for head, _ in columns], rows, note=_note(made, percent))
+    in_nats = any(head.endswith("strength") for head, _ in columns)
+    table(title, [head for head, _ in columns], rows, note=_note(made, percent, in_nats=in_nats))
     for name in strata:
         _print_stratum(made, name)
     _print_differences(made, percent)
@@ -312,8 +327,8 @@ def _print_differences(made: Mapping[str, Any], percent: str) -> None:
         )
 
 
-def _note(made: Mapping[str, Any], percent: str) -> str:
-    unit = "; strengths in nats" if made.get("strengths", {}).get("unit") else ""
+def _note(made: Mapping[str, Any], percent: str, *, in_nats: bool) -> str:
+    unit = "; strengths in nats" if in_nats else ""
     lines = [f"{percent} intervals, clustered over {made['prompts']} prompts{unit}."]
     if (share := made.get("separability")) is not None:
         lines.append(f"{share['separated']} of {share['pairs']} pairs of models separate.")

@@ -29,7 +29,7 @@ from rlaif.errors import (
 COMMANDS: dict[str, tuple[str, str]] = {
     "quickstart": ("rlaif.cli.quickstart:app", "The whole loop on the embedded model."),
     "generate": ("rlaif.cli.generate:app", "Draw candidate responses to prompts."),
-    "judge": ("rlaif.cli.judge:app", "Score or compare responses by a rubric."),
+    "judge": ("rlaif.cli.judge:app", "Score, compare or rank responses by a rubric."),
     "constitution": ("rlaif.cli.constitution:app", "Critique, revise, compare by principles."),
     "prefer": ("rlaif.cli.prefer:app", "Turn verdicts into a linted preference data set."),
     "train": ("rlaif.cli.train:app", "Train a model on a preference data set."),

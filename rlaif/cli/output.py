@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 KEPT = "finished work is kept; run the same command to go on"
 
 _PLAIN_EVERY_S = 15.0
+_WIDEST = 240
+"""Columns of a table off a terminal, at most."""
 _DRAWN_EVERY_S = 0.1
 """A bar that is drawn at every step of a fast run takes as long as the run."""
 
@@ -172,21 +175,52 @@ def printable(text: str) -> str:
 def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, note: str | None = None
 ) -> None:
-    """Print a table; cells that look like numbers stand to the right."""
-    from rich.box import SIMPLE_HEAD
+    """Print a table; cells that look like numbers stand to the right.
+
+    Off a terminal it is as wide as it needs to be: what reads it has no edge to fold it at.
+    """
+    from rich.box import SIMPLE_HEAD, Box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=title, box=SIMPLE_HEAD, title_justify="left", caption=note)
-    shown.caption_justify = "left"
+    headed = any(columns)
+    ruled = Box("\n".join([" ── ", *["    "] * 7]) + "\n")  # a rule stands for the header
+    shown = Table(title=title, box=SIMPLE_HEAD if headed else ruled, caption=note)
+    shown.show_header, shown.title_justify, shown.caption_justify = headed, "left", "left"
     cells = [[_cell(value) for value in row] for row in rows]
+    console = Console()
+    least = [
+        _least_width(name, [row[place] for row in cells]) for place, name in enumerate(columns)
+    ]
+    fits = sum(least) + 3 * len(columns) + 1 <= console.width
     for place, name in enumerate(columns):
         numeric = bool(cells) and all(_numeric(row[place]) for row in cells)
-        shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(
+            name,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            min_width=least[place] if fits else None,
+        )
     for row in cells:
         shown.add_row(*(Text(cell) for cell in row))  # Text: a name in brackets is not markup
-    Console().print(shown)
+    if console.is_terminal:
+        console.print(shown)
+    else:
+        if "COLUMNS" not in os.environ:
+            room = console.options.update(max_width=_WIDEST)
+            console.width = max(console.width, console.measure(shown, options=room).maximum)
+        with console.capture() as drawn:
+            console.print(shown)
+        typer.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    if note:
+        typer.echo()  # or the next table's title would seem to be of it
+
+
+def _least_width(head: str, cells: Sequence[str]) -> int:
+    """Columns that no word of a header, and no number, needs to be broken in."""
+    words = [*head.split(), *(cell for cell in cells if _numeric(cell))]
+    return max(map(len, words), default=1)
 
 
 def _cell(value: object) -> str:
@@ -241,7 +275,7 @@ def _several(summary: Mapping[str, Any]) -> list[tuple[str, object]]:
     if (ranked := summary.get("rankings")) is not None:
         rows += [
             ("settled", f"{ranked['settled']} of {ranked['rankings']} rankings"),
-            ("unsettled", f"{ranked['unsettled_neighbors']} neighbors"),
+            ("too close to tell", f"{ranked['unsettled_neighbors']} neighbors"),
             ("comparisons", ranked["comparisons"]),
             ("cycles", f"{ranked['cycles']} of {ranked['triples']} triples"),
         ]

@@ -57,7 +57,7 @@ class ProtocolRun:
             "backend": backend.identity,
             **more,
         }
-        return RunFolder(self.asking.output, config)
+        return RunFolder(self.asking.output, config, grows={"limit"})
 
     def judge(
         self,
@@ -65,14 +65,18 @@ class ProtocolRun:
         run: RunFolder,
         work: Sequence[Any],
         judge: Callable[[Any], Awaitable[Verdict]],
+        others: Sequence[CachedBackend] = (),
     ) -> dict[str, Any]:
-        """Judge everything; the summary. Where it is ended early, so is the command."""
+        """Judge everything, asking `backend` and `others`; the summary.
+
+        Where it is ended early, so is the command.
+        """
         from rlaif.runner import write_verdicts
 
         with progress_bar("judging", len(work), quiet=self.asking.as_json) as bar:
 
             async def judged(stop: Stop) -> dict[str, Any]:
-                async with options.opened(backend):
+                async with options.opened(backend, *others):
                     return await write_verdicts(
                         work,
                         judge,

@@ -29,7 +29,8 @@ def quickstart(
         str, typer.Option(help="The model to tune: local/NAME, or a checkpoint folder.")
     ] = EMBEDDED,
     rubric: Annotated[
-        str | None, typer.Option("-r", "--rubric", help="For a judge that is asked. [helpfulness]")
+        str | None,
+        typer.Option("-r", "--rubric", help="For a judge that is asked. By default helpfulness."),
     ] = None,
     seed: options.Seed = 0,
     limit: Annotated[

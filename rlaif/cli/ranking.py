@@ -12,8 +12,10 @@ import typer
 from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
 from rlaif.cli.judging import Judging, candidates_in
-from rlaif.cli.methods import JudgeOptions, PairOptions, against_attacks, takes
+from rlaif.cli.making import against_attacks
+from rlaif.cli.methods import JudgeOptions, PairOptions
 from rlaif.cli.several import SeveralOptions, seat
+from rlaif.cli.taking import takes
 from rlaif.errors import ConfigError, SpecError
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ def rank(
             "-r",
             "--rubric",
             help="A shipped rubric, or a file; or item, as for judge compare. Repeatable. "
-            "[default: helpfulness]",
+            "By default helpfulness.",
         ),
     ] = None,
     method: Annotated[
@@ -98,15 +100,15 @@ def rank(
         int | None,
         typer.Option(
             min=1,
-            help="Most pairs of a prompt to compare. [default: N log2 N for active, as many as "
-            "the method needs for the others]",
+            help="Most pairs of a prompt to compare. By default N log2 N for active, as many as "
+            "the method needs for the others.",
         ),
     ] = None,
     shuffles: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="listwise: how often the list is shown, each second time backwards. [default: 4]",
+            help="listwise: how often the list is shown, each second time backwards. By default 4.",
         ),
     ] = None,
     settle: Annotated[
@@ -206,6 +208,7 @@ class _Asked:
             how=self.how.of_pairs(),
             seed=self.seed,
             compared=lambda: _neighbors(self.source, self.limit),
+            source=self.source,
         )
 
     def of_lists(self, backend: CachedBackend, name: str | None, shuffles: int | None) -> Any:

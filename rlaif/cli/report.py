@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False)
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder with verdicts.jsonl, or that file.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="The page. [default: RUN/report.html]")
+        Path | None, typer.Option("-o", "--output", help="The page. By default RUN/report.html.")
     ] = None,
     judge: Annotated[
         str | None, typer.Option(help="Keep one judge, or those whose name begins so: 'expert*'.")

@@ -59,8 +59,8 @@ class SeveralOptions:
         int | None,
         typer.Option(
             min=1,
-            help="Judges that must have a verdict for the panel to have one. [default: more than "
-            "half]",
+            help="Judges that must have a verdict for the panel to have one. By default more than "
+            "half.",
             rich_help_panel=_PANEL,
         ),
     ] = None
@@ -103,8 +103,7 @@ class Seated:
     def requests(self, *work: Any) -> Iterator[tuple[CachedBackend, Request]]:
         """What would be asked of whom about one item, before any reply."""
         for backend, judge in self.members:
-            for request in judge.requests(*work):
-                yield backend, request
+            yield from asked_of(judge, backend, *work)
 
     def counted(self, work: Callable[[T], Awaitable[Verdict]]) -> Callable[[T], Awaitable[Verdict]]:
         """`work`, whose verdicts are counted for the summary."""
@@ -156,6 +155,17 @@ class Seated:
                     verdict = combined(verdict, self.judge.rule, weights)  # noqa: PLW2901
                 file.write(json_line(verdict.as_dict()))
         return {"weights": weights}
+
+
+def asked_of(
+    judge: Any, backend: CachedBackend, *work: Any
+) -> Iterator[tuple[CachedBackend, Request]]:
+    """What `judge` would ask of whom about one item: of `backend`, unless it asks others too."""
+    if hasattr(judge, "planned"):
+        yield from judge.planned(*work)
+    else:
+        for request in judge.requests(*work):
+            yield backend, request
 
 
 def seat(

@@ -101,7 +101,9 @@ class LabelTable:
 
         Every figure is a fraction in [0, 1]; one that the data cannot give is None. `n` counts
         labeled items, `coverage` the share of them with a verdict. `low` and `high` belong to
-        `accuracy`: a score interval clustered by prompt. `accuracy_ab` and `accuracy_ba` are over
+        `accuracy`: a score interval clustered by prompt. `accuracy_combined` is that of verdicts
+        over both orders, a tie half, with `low_combined` and `high_combined`: what the judge's mean
+        probability is worth where its orders disagree. `accuracy_ab` and `accuracy_ba` are over
         what was read in one order, shown as given and swapped, `position_agreement` is the share of
         items whose two orders name the same winner, `first_share` the share of verdicts for the
         response shown first, a tie half. `kappa` is Cohen's, combined winner against label. Counts
@@ -155,7 +157,10 @@ class LabelTable:
             "causes": causes_of(cause),
         }
         mean = _item_means(ab, ba, winner, label)[ok]
-        rate = win_rate(mean, question[ok].tolist(), level=level) if ok.any() else None
+        clusters = question[ok].tolist()
+        rate = win_rate(mean, clusters, level=level) if ok.any() else None
+        verdicts = _outcomes(winner[ok], label[ok])
+        combined = win_rate(verdicts, clusters, level=level) if ok.any() else None
         two = (ab != _NONE) & (ba != _NONE)
         unasked = ok & (ab == _NONE) & (ba == _NONE)
         same = _same_winner(first)
@@ -170,6 +175,9 @@ class LabelTable:
             "low": rate.low if rate else None,
             "high": rate.high if rate else None,
             "se": rate.se if rate else None,
+            "accuracy_combined": combined.value if combined else None,
+            "low_combined": combined.low if combined else None,
+            "high_combined": combined.high if combined else None,
             "own_rule_n": int((own != _NONE).sum()),
             "n_ab": int((ab != _NONE).sum()),
             "n_ba": int((ba != _NONE).sum()),
@@ -275,6 +283,12 @@ def _item_means(
     total = np.where(there, asked, 0.0).sum(axis=0)
     unasked = np.where(winner == label, 1.0, 0.5)
     return np.where(there.any(axis=0), total / np.maximum(there.sum(axis=0), 1), unasked)
+
+
+def _outcomes(winner: NDArray[Any], label: NDArray[Any]) -> NDArray[np.float64]:
+    """1 where the verdict names the labeled winner, 0.5 where it is a tie and the label is none."""
+    tie = np.where(winner == _SIDES["tie"], 0.5, 0.0)
+    return np.where(winner == label, 1.0, tie)
 
 
 def _mean(values: NDArray[Any]) -> float | None:

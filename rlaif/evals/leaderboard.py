@@ -275,7 +275,7 @@ class LeaderboardTable:
         return {
             "rows": listed,
             "separability": separated(listed),
-            "differences": differences(listed, by_model, settings.level),
+            "differences": differences(listed, by_model, settings.level, self._scale or (0.0, 1.0)),
         }
 
     def _win_rates(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from rlaif.errors import ConfigError
 from rlaif.evals.labels import causes_of
 from rlaif.evals.leaderboard_counts import Columns, Entries
 from rlaif.evals.reading import ABSENT
+from rlaif.stats.agreement import score_interval
 from rlaif.stats.clusters import t_quantile
 from rlaif.stats.means import mean_interval_of_sums
 from rlaif.stats.power import sample_size
@@ -20,6 +22,8 @@ from rlaif.stats.ranks import separability
 from rlaif.stats.win_rate import win_rate_of_sums
 
 Measure = Literal["score", "win_rate"]
+_ROUNDING = 1e-12
+"""A standard error below this is rounding of one that is 0."""
 
 
 def model_row(
@@ -89,11 +93,28 @@ def _interval(
     if measure == "win_rate":
         rate = win_rate_of_sums(sums, sizes, level=level)
         return rate.value, rate.se, rate.low, rate.high
+    least, most = scale or (-math.inf, math.inf)
     if questions.size == 1:  # one prompt says nothing about others
-        low, high = scale or (-math.inf, math.inf)
-        return float(sums[0] / sizes[0]), None, low, high
+        return float(sums[0] / sizes[0]), None, least, most
     mean = mean_interval_of_sums(sums, sizes, level=level)
-    return mean.value, mean.se, mean.low, mean.high
+    low, high = mean.low, mean.high
+    if scale is not None and mean.se <= _ROUNDING:
+        low, high = _of_equals(mean.value, scale, questions.size, level)
+    # a grade may lie outside its scale, and the interval holds the mean all the same
+    low, high = max(low, min(least, mean.value)), min(high, max(most, mean.value))
+    return mean.value, mean.se, low, high
+
+
+def _of_equals(
+    value: float, scale: tuple[float, float], n: int, level: float
+) -> tuple[float, float]:
+    """The interval of the mean of `n` values that are all equal, which have no spread to tell it.
+
+    Were every value yet to come that is another one, as many as the score interval of 0 in n
+    allows, at the one end of the scale, or at the other.
+    """
+    other = score_interval(0, n, t_quantile(level, n))[1]
+    return value + other * min(0.0, scale[0] - value), value + other * max(0.0, scale[1] - value)
 
 
 def _divided(
@@ -188,23 +209,30 @@ def separated(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def differences(
-    rows: Sequence[Mapping[str, Any]], by_model: Mapping[str, Entries], level: float
+    rows: Sequence[Mapping[str, Any]],
+    by_model: Mapping[str, Entries],
+    level: float,
+    scale: tuple[float, float] = (0.0, 1.0),
 ) -> list[dict[str, Any]]:
-    """How far each row lies above the next, prompts paired."""
+    """How far each row lies above the next, prompts paired; `scale` is that of their figures."""
     made = []
     for above, below in pairwise(rows):
-        found = _paired_difference(by_model[above["model"]], by_model[below["model"]], level)
+        sides = by_model[above["model"]], by_model[below["model"]]
+        found = _paired_difference(*sides, scale[1] - scale[0], level)
         if found is not None:
             made.append({"a": above["model"], "b": below["model"], **found})
     return made
 
 
-def _paired_difference(first: Entries, second: Entries, level: float) -> dict[str, Any] | None:
+def _paired_difference(
+    first: Entries, second: Entries, most: float, level: float
+) -> dict[str, Any] | None:
     """The difference of two means with the error that shared prompts leave, and what it would take
     to tell it from 0.
 
     Each prompt adds its residuals to the one mean less those to the other, so what a prompt does to
-    both cancels. None where there are fewer than two prompts.
+    both cancels. Where that leaves no error at all (one model won every time), the interval is that
+    of equal values from -`most` to `most`. None where there are fewer than two prompts.
     """
     sides = [entries.by_question() for entries in (first, second)]
     if not all(questions.size for questions, _, _ in sides):
@@ -224,14 +252,33 @@ def _paired_difference(first: Entries, second: Entries, level: float) -> dict[st
     difference = means[0] - means[1]
     half = t_quantile(level, clusters) * se
     low, high = difference - half, difference + half
+    if alike := se <= _ROUNDING:
+        low, high = _of_equals(difference, (-most, most), clusters, level)
     return {
         "difference": difference,
         "se": se,
         "low": low,
         "high": high,
         "prompts": clusters,
-        "more_prompts": _more_prompts(difference, se, clusters, (low, high), level),
+        "more_prompts": _more_alike(difference, most, clusters, level)
+        if alike
+        else _more_prompts(difference, se, clusters, (low, high), level),
     }
+
+
+def _more_alike(difference: float, most: float, prompts: int, level: float) -> int | None:
+    """As `_more_prompts`, where all differences so far are equal."""
+
+    def found(n: int) -> bool:
+        low, high = _of_equals(difference, (-most, most), n, level)
+        return not low <= 0 <= high
+
+    if abs(difference) <= _ROUNDING:
+        return None
+    enough = prompts
+    while not found(enough):
+        enough *= 2
+    return bisect_left(range(prompts, enough), True, key=found)
 
 
 def _more_prompts(

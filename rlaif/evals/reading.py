@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlaif.errors import ConfigError, DataError, SpecError, suggestion
-from rlaif.store.runs import finite_number
+from rlaif.store.runs import file_of_run, finite_number
 from rlaif.types import Candidate, Item, Verdict
 
 ABSENT = -1
@@ -125,7 +125,7 @@ def _read_slowly(line: bytes, path: Path, number: int) -> Verdict:
 
 
 def _verdicts_file(path: Path) -> Path:
-    return path / "verdicts.jsonl" if path.is_dir() else path
+    return file_of_run(path, "verdicts.jsonl")
 
 
 @cache

@@ -6,7 +6,7 @@
 Each flag is a fact about the text, not a judgment of its author. An honest response to a question
 about judging can hold the same words, so what the prompt itself shows is not held against its
 responses. Time is linear in the text, and most texts are done with after a few searches for fixed
-words: about 40 microseconds for 2,000 characters.
+words: about 20 microseconds for 1,000 characters.
 
 | flag | what was noticed |
 |---|---|
@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
+from operator import itemgetter
 
 from rlaif.judge.markers import readable
 from rlaif.judge.signs import SIGNS, UNSEEN_LETTERS, UNSEEN_RUN, Flag, Sign
@@ -45,19 +47,26 @@ INJECTIONS: frozenset[Flag] = frozenset(
 )
 """Flags that name an attempt on the judge; a repetitive response may just be a bad one."""
 
-Phrases = Mapping[bytes, tuple[str, ...]]
-"""Lower-case pieces of a rubric by one word of each, which is looked for first."""
-
-_NO_PHRASES: Phrases = {}
 _PHRASE = 40
 """Characters of a rubric's words that nobody writes by chance."""
 _PIECES = 5
 _PIECE = 25
+_END = itemgetter(slice(-_PIECE, None))
 _REPEATED = 0.4
 _LEAST_CONSTANT = 20
 _SEEN_BITS = 1 << 24
 _MOST_RECURRING = 1 << 17
 _REMEMBERED = 256
+_MASKS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """Lower-case pieces of a rubric, by one word of each, which is looked for first."""
+
+    by_word: Mapping[bytes, tuple[str, ...]]
+    telling: frozenset[bytes]
+    """All words to look for: these, and those that signs need."""
 
 
 class Inspector:
@@ -71,7 +80,7 @@ class Inspector:
     def __init__(
         self, rubric: Rubric | None = None, constant: Collection[int] = frozenset()
     ) -> None:
-        self._phrases = rubric_phrases(rubric) if rubric is not None else _NO_PHRASES
+        self._phrases = rubric_phrases(rubric) if rubric is not None else None
         # a candidate stands in many pairs
         self._noticed = lru_cache(maxsize=_REMEMBERED)(partial(noticed, phrases=self._phrases))
         self._constant = constant
@@ -87,16 +96,24 @@ class Inspector:
         found: dict[str, tuple[str, ...]] = {}
         asked: set[Flag] | None = None
         for candidate in candidates:
-            flags = self._noticed(candidate.text)
+            text = _said(candidate)
+            flags = self._noticed(text)
             if flags:
                 if asked is None:
                     asked = _shapes("\n\n".join(m.content for m in item.prompt), self._phrases)
                 flags = flags - asked
-            if self._constant and fingerprint(candidate.text) in self._constant:
+            if self._constant and fingerprint(text) in self._constant:
                 flags = flags | {"constant_response"}
             if flags:
                 found[candidate.id] = tuple(sorted(flags))
         return found or None
+
+
+def _said(candidate: Candidate) -> str:
+    """`candidate.text`, with nothing to join where there is one message."""
+    if len(candidate.response) == 1 and candidate.response[0].role == "assistant":
+        return candidate.response[0].content
+    return candidate.text
 
 
 def inspect(
@@ -122,10 +139,10 @@ def rubric_phrases(rubric: Rubric) -> Phrases:
             if len(phrase) == _PHRASE and words:
                 longest = max(words, key=len)
                 phrases[longest] = (*phrases.get(longest, ()), phrase)
-    return phrases
+    return Phrases(phrases, _TELLING_WORDS.union(phrases))
 
 
-def noticed(text: str, phrases: Phrases = _NO_PHRASES) -> set[Flag]:
+def noticed(text: str, phrases: Phrases | None = None) -> set[Flag]:
     """The flags of one text, whatever it answers."""
     flags = _shapes(text, phrases)
     if soup(text) > THRESHOLD:
@@ -135,26 +152,31 @@ def noticed(text: str, phrases: Phrases = _NO_PHRASES) -> set[Flag]:
     return flags
 
 
-def _shapes(text: str, phrases: Phrases) -> set[Flag]:
+def _shapes(text: str, phrases: Phrases | None) -> set[Flag]:
     """The flags of what stands in `text`, wherever it stands."""
     plain, _ = readable(text)
-    low = plain.lower()
-    words = _split(low)
-    groups = 0
-    for word in _TELLING_WORDS.intersection(words):
-        groups |= _TELLING[word]
+    # lower case is only made where a sign is looked for: few texts have the words for any
+    words = _split(plain) if plain.isascii() else _split(plain.lower())
+    found = (phrases.telling if phrases else _TELLING_WORDS).intersection(words)
+    told = 0
+    for word in found:
+        told |= _TELLING.get(word, 0)
+    for character, bit in _CHARACTERS:
+        if character in plain:
+            told |= bit
+    signs = _told_by(told)
+    echoed = found & phrases.by_word.keys() if phrases else frozenset()
+    low = plain.lower() if signs or echoed else ""
     flags: set[Flag] = set()
-    for sign, needed in _NEEDED:
+    for sign in signs:
         if (
-            groups & needed == needed
-            and sign.character in low
-            and (not sign.texts or any(piece in low for piece in sign.texts))
+            sign.flag not in flags
+            and (not sign.texts or any(map(low.__contains__, sign.texts)))
             and (sign.pattern is None or sign.pattern.search(low))
         ):
             flags.add(sign.flag)
-    for word in phrases.keys() & words if phrases else ():
-        if any(phrase in low for phrase in phrases[word]):
-            flags.add("template_echo")
+    if phrases and any(phrase in low for word in echoed for phrase in phrases.by_word[word]):
+        flags.add("template_echo")
     if not text.isascii() and _hides_text(text):
         flags.add("hidden_text")
     return flags
@@ -192,30 +214,38 @@ def constant_responses(
     return frozenset(response for response, count in recurring.items() if count >= prompts)
 
 
-def _bits() -> tuple[list[tuple[Sign, int]], dict[bytes, int]]:
-    """Each sign with a bit for each group of words it needs, and each word with its groups."""
-    needed: list[tuple[Sign, int]] = []
+def _bits() -> tuple[list[tuple[Sign, int]], dict[bytes, int], list[tuple[str, int]]]:
+    """Each sign with a bit for each group of words and each character that it needs.
+
+    And each word with the bits of its groups, and each character with its bit.
+    """
+    bits: dict[object, int] = {}
     words: dict[bytes, int] = {}
-    bit = 1
+    needed: list[tuple[Sign, int]] = []
     for sign in SIGNS:
-        bits = 0
-        for group in sign.words:
-            for word in group:
+        needs = [*sign.words, *([sign.character] if sign.character else [])]
+        for need in needs:
+            bit = bits.setdefault(need, 1 << len(bits))
+            for word in need if isinstance(need, frozenset) else ():
                 words[word] = words.get(word, 0) | bit
-            bits |= bit
-            bit <<= 1
-        needed.append((sign, bits))
-    return needed, words
+        needed.append((sign, sum({bits[need] for need in needs})))
+    return needed, words, [(c, bit) for c, bit in bits.items() if isinstance(c, str)]
 
 
-_NEEDED, _TELLING = _bits()
+_NEEDED, _TELLING, _CHARACTERS = _bits()
 _TELLING_WORDS = frozenset(_TELLING)
-_TO_SPACE = bytes(c if chr(c).isalnum() and c < 128 else 32 for c in range(256))
+_TO_SPACE = bytes(ord(chr(c).lower()) if chr(c).isalnum() and c < 128 else 32 for c in range(256))
 
 
-def _split(low: str) -> list[bytes]:
-    """The ASCII words of lower-case text."""
-    return low.encode("ascii", "replace").translate(_TO_SPACE).split()
+@lru_cache(maxsize=_MASKS)
+def _told_by(told: int) -> tuple[Sign, ...]:
+    """The signs that need no other words and characters than those of the bits `told`."""
+    return tuple(sign for sign, needed in _NEEDED if told & needed == needed)
+
+
+def _split(text: str) -> list[bytes]:
+    """The ASCII words of `text`, in lower case."""
+    return text.encode("ascii", "replace").translate(_TO_SPACE).split()
 
 
 def _hides_text(text: str) -> bool:
@@ -245,7 +275,8 @@ def _is_repetitive(text: str) -> bool:
     if len(text) < _PIECES * _PIECE:
         return False
     for pieces in (text.split("\n"), text.split(". ")):
-        if len(pieces) < _PIECES:
+        # where not even two pieces end as others do, no choice of them is repetitive
+        if len(pieces) < _PIECES or len(pieces) - len(set(map(_END, pieces))) < 2:
             continue
         # the rows of a table may end alike
         ends = [p[-_PIECE:] for p in pieces if len(p) >= _PIECE and p[-1] != "|"]

@@ -26,7 +26,7 @@ from rlaif.judge.labels import LEAST_MASS
 from rlaif.judge.markers import Markers
 from rlaif.judge.pair_form import PairForm, PairMethod, combine_orders, order_verdict
 from rlaif.judge.record import Record
-from rlaif.judge.rendering import render_comparison, shared_length
+from rlaif.judge.rendering import render_orders
 from rlaif.judge.screening import OnInjection, Screen
 from rlaif.judge.settings import MAX_CHARS, ReferenceFrom, Settings, TooLong
 from rlaif.specs.rubric import Rubric
@@ -174,20 +174,10 @@ class PairwiseJudge:
         ending = form.ending(rubric.reasoning)
         a, b = settings.fitted(comparison.a), settings.fitted(comparison.b)
         pair = Comparison(comparison.item, a, b)
-        messages = [
-            render_comparison(
-                rubric,
-                pair if shown == "AB" else pair.swapped(),
-                ending=ending,
-                markers=self._markers,
-            )
-            for shown in orders
-        ]
-        shared = shared_length(messages[0], comparison.item, markers=self._markers)
-        code = self._markers.code(comparison.item)
+        seen = render_orders(rubric, pair, orders, ending=ending, markers=self._markers)
         return [
-            (shown, form.request(said, rubric.reasoning, draw, shared, code))
-            for place, (shown, said) in enumerate(zip(orders, messages, strict=True))
+            (shown, form.request(said, rubric.reasoning, draw, seen.shared, seen.code))
+            for place, (shown, said) in enumerate(zip(orders, seen.messages, strict=True))
             for draw in self._draws(comparison, place)
         ]
 

@@ -150,7 +150,7 @@ def rationale(completion: Completion) -> str | None:
     text = without_thinking(completion.text)
     if "[[" in text:
         text = _MARK_LINE.sub("", text)
-        for mark in (WINNER_MARK, LABEL_MARK, SCORE_MARK):
+        for mark in (WINNER_MARK, LABEL_MARK, SCORE_MARK) if "[[" in text else ():
             text = mark.sub("", text)
     return text.strip() or None
 

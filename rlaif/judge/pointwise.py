@@ -30,7 +30,7 @@ from rlaif.judge.score_form import CriteriaCalls, Graded, ScoreForm, ScoreMethod
 from rlaif.judge.screening import OnInjection, Screen
 from rlaif.judge.settings import MAX_CHARS, ReferenceFrom, Settings, TooLong, check_draws
 from rlaif.specs.rubric import Rubric
-from rlaif.types import Candidate, Item, JudgeRef, Request, Sampling, Verdict
+from rlaif.types import Candidate, Item, JudgeRef, Kind, Request, Sampling, Verdict
 
 _TOP_LOGPROBS = {"verdict": 10, "expectation": 20}
 FALLBACK_DRAWS = 10
@@ -174,13 +174,8 @@ class PointwiseJudge:
             ConfigError: the judge writes references and the item's rubric shows none.
             BackendError: a fatal failure of the provider.
         """
-        rubric, judge = rubric_for(self._rubric, item), self.ref
-        if judge.rubric is None:
-            self._settings.check_rubric(rubric)
-            judge = replace(judge, rubric=rubric_ref(rubric))
-        flags = self._screen.flags(rubric, item, (candidate,))
-        record = Record("score", item, (candidate,), judge, flags)
-        if (why := self._screen.objection(item, (candidate,), flags)) is not None:
+        record, rubric, why = self.begun("score", item, (candidate,))
+        if why is not None:
             return record.nothing(why)
         try:
             if self._settings.writes_reference(item):
@@ -190,6 +185,22 @@ class PointwiseJudge:
         except VerdictError as error:
             return record.nothing(error)
         return await self._graded(record, rubric, item, self._settings.fitted(candidate))
+
+    def begun(
+        self, kind: Kind, item: Item, candidates: tuple[Candidate, ...]
+    ) -> tuple[Record, Rubric, VerdictError | None]:
+        """The record, the rubric, and why the judge is not asked, if it is not.
+
+        Raises:
+            ConfigError: the judge writes references and the item's rubric shows none.
+        """
+        rubric, judge = rubric_for(self._rubric, item), self.ref
+        if judge.rubric is None:
+            self._settings.check_rubric(rubric)
+            judge = replace(judge, rubric=rubric_ref(rubric))
+        flags = self._screen.flags(rubric, item, candidates)
+        record = Record(kind, item, candidates, judge, flags)
+        return record, rubric, self._screen.objection(item, candidates, flags)
 
     async def _graded(
         self, record: Record, rubric: Rubric, item: Item, candidate: Candidate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rlaif.errors import VerdictError
 from rlaif.judge.common import no_verdict, verdict_id
@@ -23,7 +23,8 @@ class Record:
 
     def after(self, calls: Iterable[Call]) -> Record:
         """The record with further calls."""
-        return replace(self, calls=(*self.calls, *calls))
+        known = (self.kind, self.item, self.candidates, self.judge, self.flags)
+        return Record(*known, (*self.calls, *calls))
 
     def verdict(
         self,

@@ -11,18 +11,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from string import ascii_uppercase
+from typing import NamedTuple
 
 from rlaif.errors import DataError
 from rlaif.judge.endings import pair_ending, score_ending, turn_note
 from rlaif.judge.markers import Markers, block, defuse
 from rlaif.specs.rubric import PLACEHOLDER, Criterion, Rubric
-from rlaif.types import Candidate, Comparison, Item, Message, Messages
+from rlaif.types import Candidate, Comparison, Item, Message, Messages, Shown
 
 __all__ = [
+    "RenderedPair",
     "conversation",
     "defuse",
     "fill",
     "render_comparison",
+    "render_orders",
     "render_ranking",
     "render_score",
     "shared_length",
@@ -88,10 +91,48 @@ def render_comparison(
     """
     item, shown = comparison.item, {"response_a": comparison.a, "response_b": comparison.b}
     ending = pair_ending(rubric.reasoning) if ending is None else ending
-    parts = _parts(rubric, item, shown, ending, markers)
+    parts = _parts(rubric, item, shown, ending, markers.code(item))
+    return _compared(rubric, parts, criteria_last)
+
+
+def _compared(rubric: Rubric, parts: Mapping[str, str], criteria_last: bool = False) -> Messages:
     if (template := rubric.prompts.get("compare")) is not None:
         return (Message("user", fill(template, parts)),)
-    return _messages((_COMPARE_TASK, _COMPARE_IRRELEVANT), parts, tuple(shown), criteria_last)
+    responses = ("response_a", "response_b")
+    return _messages((_COMPARE_TASK, _COMPARE_IRRELEVANT), parts, responses, criteria_last)
+
+
+class RenderedPair(NamedTuple):
+    """A comparison as the judge sees it, in each of the orders asked for."""
+
+    messages: tuple[Messages, ...]
+    shared: int
+    """The `shared_length` of the messages."""
+    code: str
+    """The code in the tags around judged text."""
+
+
+def render_orders(
+    rubric: Rubric,
+    comparison: Comparison,
+    orders: Sequence[Shown],
+    *,
+    ending: str,
+    markers: Markers = _PUBLIC,
+) -> RenderedPair:
+    """What `render_comparison` gives for each of `orders`; what they share is made once.
+
+    Raises:
+        DataError: the rubric needs a reference and the item has none.
+    """
+    item, a, b = comparison.item, comparison.a, comparison.b
+    code = markers.code(item)
+    parts = _parts(rubric, item, {"response_a": a, "response_b": b}, ending, code)
+    swapped = dict(parts)
+    for tag, shown in (("response_a", b), ("response_b", a)):
+        swapped[tag] = block(tag, code, conversation(shown.response, code))
+    messages = tuple(_compared(rubric, parts if one == "AB" else swapped) for one in orders)
+    return RenderedPair(messages, _shared(messages[0][-1].content, code), code)
 
 
 def render_score(
@@ -111,7 +152,7 @@ def render_score(
         DataError: the rubric needs a reference and the item has none.
     """
     ending = score_ending(rubric.reasoning, rubric.criteria) if ending is None else ending
-    parts = _parts(rubric, item, {"response": candidate}, ending, markers)
+    parts = _parts(rubric, item, {"response": candidate}, ending, markers.code(item))
     if (template := rubric.prompts.get("score")) is not None:
         return (Message("user", fill(template, parts)),)
     return _messages((_SCORE_TASK, _SCORE_IRRELEVANT), parts, ("response",), criteria_last)
@@ -135,7 +176,7 @@ def render_ranking(
     """
     labels = ascii_uppercase[: len(shown)]
     tagged = {f"response_{x.lower()}": c for x, c in zip(labels, shown, strict=True)}
-    parts = _parts(rubric, item, tagged, ending, markers)
+    parts = _parts(rubric, item, tagged, ending, markers.code(item))
     if (template := rubric.prompts.get("rank")) is not None:
         every = "\n\n".join(parts[tag] for tag in tagged)
         return (Message("user", fill(template, {**parts, "response": every})),)
@@ -157,6 +198,11 @@ def shared_length(
     if criteria_last:
         last = text.rfind(f"</{code}:")
         return text.find(">\n\n", last) + 3 if last >= 0 else 0
+    return _shared(text, code)
+
+
+def _shared(text: str, code: str) -> int:
+    """How many characters stand before the first response."""
     starts = (text.find(f"<{code}:{tag}>") for tag in ("response", "response_a", "response_b"))
     return min((at for at in starts if at >= 0), default=0)
 
@@ -167,23 +213,22 @@ def _messages(
     responses: tuple[str, ...],
     criteria_last: bool,
 ) -> Messages:
-    where = "at the end" if criteria_last else "below"
-    system = _intro(*task, where)
     material = [parts["prompt"], parts["reference"], *(parts[r] for r in responses)]
     if criteria_last:
         material.append(parts["criteria"])
-    else:
-        system = f"{system}\n\n{parts['criteria']}"
     material.append(parts["verdict"])
     return (
-        Message("system", system),
-        Message("user", "\n\n".join(part for part in material if part)),
+        _system(*task, "" if criteria_last else parts["criteria"]),
+        Message("user", "\n\n".join(filter(None, material))),
     )
 
 
-@lru_cache(maxsize=64)
-def _intro(task: str, irrelevant: str, where: str) -> str:
-    return fill(_INTRO, {"task": task, "where": where, "irrelevant": irrelevant})
+@lru_cache(maxsize=256)
+def _system(task: str, irrelevant: str, criteria: str) -> Message:
+    """The first message; `criteria` is empty where they stand at the end of the last one."""
+    where = "below" if criteria else "at the end"
+    intro = fill(_INTRO, {"task": task, "where": where, "irrelevant": irrelevant})
+    return Message("system", f"{intro}\n\n{criteria}" if criteria else intro)
 
 
 def _parts(
@@ -191,11 +236,10 @@ def _parts(
     item: Item,
     shown: Mapping[str, Candidate],
     ending: str,
-    markers: Markers,
+    code: str,
 ) -> dict[str, str]:
     if rubric.reference == "required" and item.reference is None:
         raise DataError(f"rubric '{rubric.name}' needs a reference and item '{item.id}' has none")
-    code = markers.code(item)
     shows_reference = rubric.reference != "none" and item.reference is not None
     return {
         "prompt": block("prompt", code, conversation(item.prompt, code)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -75,13 +75,14 @@ class Settings:
 
     def excess(self, item: Item, candidates: Sequence[Candidate]) -> str | None:
         """What is longer than may be asked about, in one line; `None` where all is well."""
-        texts: Iterable[tuple[str, int]] = [
-            (f"the prompt of item {item.id!r}", _length(item.prompt)),
-            ("the reference", len(item.reference or "")),
-        ]
+        texts = [_length(item.prompt), len(item.reference or "")]
         if self.too_long == "refuse":
-            texts = [*texts, *((f"response {c.id!r}", _length(c.response)) for c in candidates)]
-        for name, length in texts:
+            texts += [_length(candidate.response) for candidate in candidates]
+        if max(texts) <= self.max_chars:
+            return None
+        names = [f"the prompt of item {item.id!r}", "the reference"]
+        names += [f"response {candidate.id!r}" for candidate in candidates]
+        for name, length in zip(names, texts, strict=False):
             if length > self.max_chars:
                 return (
                     f"{name} has {length:,} characters, over the limit of {self.max_chars:,}: "

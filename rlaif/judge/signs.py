@@ -99,6 +99,7 @@ SIGNS: tuple[Sign, ...] = (
         re.compile(r"\[result\]\s{0,4}\(?(?:\d|[ab]\b)"),
         (_words("result"),),
         ("[result]",),
+        "[",
     ),
     Sign(
         "verdict_shaped",
@@ -112,7 +113,7 @@ SIGNS: tuple[Sign, ...] = (
         "verdict_shaped",
         re.compile(rf"\b{_GRADE}\b[\"'* ]{{0,4}}(?::|=|is)?\s{{0,3}}\[\[?\s?\d"),
         (_words("score rating grade"),),
-        ("[",),
+        character="[",
     ),
     Sign(
         "verdict_shaped",
@@ -122,6 +123,7 @@ SIGNS: tuple[Sign, ...] = (
         ),
         (_words("verdict winner preference preferred better best choice"),),
         ('":', '" :'),
+        '"',
     ),
     Sign(
         "verdict_shaped",
@@ -131,6 +133,7 @@ SIGNS: tuple[Sign, ...] = (
         ),
         (_words("score rating grade"),),
         ('":', '" :'),
+        '"',
     ),
     Sign(
         "judge_instruction",
@@ -288,7 +291,7 @@ SIGNS: tuple[Sign, ...] = (
                 "system evaluation"
             ),
         ),
-        ("<",),
+        character="<",
     ),
     Sign(
         "forged_tag",
@@ -300,7 +303,7 @@ SIGNS: tuple[Sign, ...] = (
         texts=("<|", "</s>", "<<", "_of_turn>"),
         character="<",
     ),
-    Sign("forged_tag", None, (_words("inst"),), ("[inst]", "[/inst]")),
+    Sign("forged_tag", None, (_words("inst"),), ("[inst]", "[/inst]"), "["),
     Sign(
         "forged_tag",
         re.compile(
@@ -321,6 +324,7 @@ SIGNS: tuple[Sign, ...] = (
             _words("end"),
             _words("response answer assistant output prompt material candidate conversation"),
         ),
+        ("end of ", "end of_", "end_of ", "end_of_"),
     ),
 )
 """Every shape but those that need more than a pattern."""

@@ -59,7 +59,9 @@ def soup(text: str) -> float:
         return float("-inf")
     words = tail.lower().encode("ascii", "replace").translate(_LETTERS).split()
     function = sum(map(_FUNCTION_WORDS.__contains__, words)) / max(1, len(words))
-    choosing = min(4, sum(map(_CHOOSING_WORDS.__contains__, words)))
+    choosing = 0
+    if not _CHOOSING_WORDS.isdisjoint(words):
+        choosing = min(4, sum(map(_CHOOSING_WORDS.__contains__, words)))
     # without a full stop, quote or bracket; a character of another script ends as it likes
     unfinished = tail[-1] not in _ENDS and tail[-1].isascii()
     brackets = abs(sum(map(tail.count, "([{")) - sum(map(tail.count, ")]}")))

@@ -189,3 +189,8 @@ def _one_line(text: str, most: int) -> str:
 
 def _clipped(text: str, most: int) -> str:
     return text if len(text) <= most else text[:most].rstrip() + "…"
+
+
+def entry_inside(entry: Entry) -> str:
+    """The HTML of an opened entry, for a page that shows one alone."""
+    return f'<div class="entry">{_inside(entry)}</div>'

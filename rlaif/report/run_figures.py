@@ -23,6 +23,8 @@ SAMPLE = 200
 """Most verdicts that a report shows one by one."""
 FAILED_SHARE, INCONSISTENT_SHARE = 0.5, 0.25
 """Parts of the sample that failures and inconsistent verdicts may take from the others."""
+READS_ALONE = ("likelihood", "reward", "scores", "checklist")
+"""Beginnings of the names of methods that show the judge one response at a time."""
 _CATEGORIES = ("category", "subset", "source", "dataset")
 
 
@@ -255,7 +257,7 @@ class RunFigures:
 
 def reads_alone(verdict: Verdict) -> bool:
     """Whether its judge reads each response by itself, so that no order was shown."""
-    return verdict.judge.method.startswith(("likelihood", "reward"))
+    return verdict.judge.method.startswith(READS_ALONE)
 
 
 def category_of(verdict: Verdict) -> str:

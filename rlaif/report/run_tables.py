@@ -11,7 +11,7 @@ from rlaif.evals.leaderboard import LeaderboardTable
 from rlaif.report.charts import Histogram, IntervalChart, format_number
 from rlaif.report.drawn import Bars, Cell, Matrix
 from rlaif.report.page import Block, Callout, Heading, Table
-from rlaif.report.run_figures import Mean, RunFigures, Shares
+from rlaif.report.run_figures import READS_ALONE, Mean, RunFigures, Shares
 
 MOST_ROWS = 30
 """Most models in a chart or matrix; the leaderboard's table has all up to `MOST_LISTED`."""
@@ -280,7 +280,7 @@ def _behavior_intro(figures: RunFigures) -> str:
         return "Both orders of each pair, side by side."
     if figures.disagreements.values:
         return "The verdicts are recorded combined: which place won is not known."
-    if all(method.startswith(("likelihood", "reward")) for method in figures.methods):
+    if all(method.startswith(READS_ALONE) for method in figures.methods):
         return "It reads each response by itself, so no order can move it."
     return "Only one order was asked, so position bias cannot be told from opinion."
 

@@ -121,7 +121,7 @@ class OpenRLHFReward:
         import torch
 
         del kwargs
-        responses = [_response(q, p) for q, p in zip(queries, prompts, strict=True)]
+        responses = [response_in(q, p) for q, p in zip(queries, prompts, strict=True)]
         texts = [one if isinstance(one, str) else None for one in labels or [None] * len(prompts)]
         step = run_blocking(self._reward.judged(list(prompts), responses, texts))
         rewards = torch.tensor(_filled(step, self._neutral), dtype=torch.float32)
@@ -133,7 +133,12 @@ class OpenRLHFReward:
         }
 
 
-def _response(query: str, prompt: str) -> str:
+def response_in(query: str, prompt: str) -> str:
+    """The response in an OpenRLHF query: what follows the prompt, special tokens at its end left out.
+
+    Raises:
+        DataError: the query does not begin with the prompt.
+    """
     if not query.startswith(prompt):
         raise DataError("a query does not begin with its prompt")
     return _SPECIAL_END.sub("", query[len(prompt) :])

@@ -246,6 +246,9 @@ def _known_keys(model: type[BaseModel], place: tuple[str | int, ...]) -> list[st
 
     found: Any = model
     for part in place:
+        if get_origin(found) is dict:
+            found = get_args(found)[1]
+            continue
         if isinstance(found, type) and issubclass(found, BaseModel):
             found = found.model_fields[str(part)].annotation
         if get_origin(found) in (Union, UnionType):

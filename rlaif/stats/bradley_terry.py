@@ -45,6 +45,9 @@ from rlaif.stats.pair_likelihood import (
     sums,
 )
 
+_ROUNDING = 1e-18
+"""A variance below this is rounding of one that is 0."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BradleyTerryFit:
@@ -75,10 +78,15 @@ class BradleyTerryFit:
 
     @property
     def covariance(self) -> Floats:
-        """The clustered covariance where prompts were given, else the sandwich."""
-        if self.covariance_clustered is not None:
-            return self.covariance_clustered
-        return self.covariance_sandwich
+        """The clustered covariance where prompts were given, else the sandwich.
+
+        Outcomes that are all as the strengths say, such as nothing but ties, leave both without
+        width: then it is the model's, which takes them for draws of chance.
+        """
+        robust = self.covariance_clustered
+        if robust is None:
+            robust = self.covariance_sandwich
+        return robust if np.diag(robust).max(initial=0.0) > _ROUNDING else self.covariance_model
 
     @property
     def se(self) -> Floats:

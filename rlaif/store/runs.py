@@ -1,8 +1,8 @@
 """A run folder: the resolved configuration, the verdicts, the summary, and what a command made.
 
 A folder belongs to one configuration. Running the same command again resumes it; another
-configuration is refused, and the error names what differs; so is a second process while one is
-writing. Files appear whole or not at all.
+configuration is refused, and the error names what differs, unless that command has made nothing
+yet; so is a second process while one is writing. Files appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,6 +30,8 @@ class RunFolder:
     Args:
         path: The folder; made when absent.
         config: Everything that decides the result, resolved, with digests of files.
+        grows: Settings that may be larger than those of the run in the folder, None being the
+            largest: such a run goes on where that one ended.
 
     Raises:
         ConfigError: the folder holds a run with another configuration, is not a run folder, or
@@ -37,7 +39,9 @@ class RunFolder:
         StoreError: the disk is full.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, config: Mapping[str, Any], *, grows: Collection[str] = ()
+    ) -> None:
         self.path = path
         config = json.loads(json.dumps(config))
         saved = path / "config.json"
@@ -50,7 +54,11 @@ class RunFolder:
             reason = error.strerror or error
             raise ConfigError(f"{path} cannot be a folder ({reason}): choose another -o") from error
         if is_run:
-            _compare(path, read_json(saved), config)
+            before = read_json(saved)
+            if not (_same_settings(before, config) and _made_nothing(path)):
+                _compare(path, before, config, grows)
+            if before != config:
+                self.write_json("config.json", config)
         elif is_taken:
             raise ConfigError(
                 f"{path} holds other files and is not a run folder: choose another -o"
@@ -127,17 +135,59 @@ def _not_written(path: Path, error: OSError) -> str:
     return f"cannot write {path}: {error.strerror or error}"
 
 
-def _compare(path: Path, saved: Any, config: Mapping[str, Any]) -> None:
+def _same_settings(saved: Any, config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is of the same command, whatever its values are."""
+    return isinstance(saved, dict) and saved.keys() == config.keys()
+
+
+def _made_nothing(path: Path) -> bool:
+    """Whether the run in a folder ended before it had made anything, and nobody is writing it.
+
+    So a mistyped model, which is found out at the first call, does not take the folder.
+    """
+    left = [entry for entry in path.iterdir() if entry.name != "config.json"]
+    if any(file.suffix != ".partial" or file.stat().st_size for file in left):
+        return False
+    for file in left:
+        try:
+            os.close(lock_file(file))
+        except OSError:
+            return False
+    return True
+
+
+def _compare(path: Path, saved: Any, config: Mapping[str, Any], grows: Collection[str]) -> None:
+    """Raise `ConfigError` where `config` is not that of the run in the folder; names what differs,
+    within mappings too.
+    """
     if not isinstance(saved, dict):
         raise ConfigError(f"{path / 'config.json'} is not a run's configuration")
     differing = [
-        f"{key} was {json.dumps(saved.get(key))}, is {json.dumps(config.get(key))}"
-        for key in sorted({*saved, *config})
-        if saved.get(key) != config.get(key)
+        f"{name} was {_shown(was)}, is {_shown(now)}"
+        for name, was, now in _differences(saved, config)
+        if not (name in grows and was is not None and (now is None or now > was))
     ]
     if differing:
-        shown = "; ".join(differing)[:600]
+        more = f"; and {len(differing) - 8} more" if len(differing) > 8 else ""
+        shown = "; ".join(differing[:8]) + more
         raise ConfigError(f"{path} holds another run ({shown}): choose another -o")
+
+
+def _differences(
+    saved: Mapping[str, Any], config: Mapping[str, Any], within: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Each setting that differs, by its dotted name, with its two values."""
+    for key in sorted({*saved, *config}):
+        was, now = saved.get(key), config.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            yield from _differences(was, now, f"{within}{key}.")
+        elif was != now:
+            yield f"{within}{key}", was, now
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 def read_json(path: Path) -> Any:
@@ -173,6 +223,22 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
+def file_of_run(path: Path, name: str) -> Path:
+    """The file `name` of a run folder, or the file that `path` is.
+
+    Raises:
+        SpecError: the folder has no such file; says whether its run was not finished.
+    """
+    if not path.is_dir():
+        return path
+    file = path / name
+    if not file.exists():
+        if file.with_name(f"{name}.partial").exists():
+            raise SpecError(f"no {name} yet: run the command that made it again", path=path)
+        raise SpecError(f"is not a run that has made a {name}", path=path)
+    return file
+
+
 def finite_number(text: str) -> float:
     """The number in `text`. NaN and infinities are not JSON, and would spoil what is computed."""
     number = float(text)
@@ -187,7 +253,7 @@ def read_verdicts(path: Path) -> Iterator[Verdict]:
     Raises:
         SpecError: no such file, or a line that is no verdict: names the line and the field.
     """
-    path = path / "verdicts.jsonl" if path.is_dir() else path
+    path = file_of_run(path, "verdicts.jsonl")
     for number, row in read_rows(path):
         try:
             yield Verdict.from_dict(row)
@@ -205,7 +271,7 @@ def read_candidates(path: Path) -> Iterator[tuple[Item, tuple[Candidate, ...]]]:
 
     items: TypeAdapter[Item] = TypeAdapter(Item)
     candidates: TypeAdapter[tuple[Candidate, ...]] = TypeAdapter(tuple[Candidate, ...])
-    path = path / "candidates.jsonl" if path.is_dir() else path
+    path = file_of_run(path, "candidates.jsonl")
     for number, row in read_rows(path):
         try:
             found = candidates.validate_python(row.pop("candidates"))

@@ -153,7 +153,7 @@ BAD_USAGE: dict[str, tuple[tuple[object, ...], int, str]] = {
     "unknown rubric": (
         (*COMPARE, "-m", "scripted/judge.jsonl", "-r", "helpfulnes"),
         2,
-        "there is no rubric called 'helpfulnes'; did you mean 'helpfulness'?",
+        "there is no rubric called 'helpfulnes'; did you mean 'helpfulness'",
     ),
     "missing rubric file": (
         (*COMPARE, "-m", "scripted/judge.jsonl", "-r", "./mine.yaml"),
@@ -218,7 +218,11 @@ BAD_USAGE: dict[str, tuple[tuple[object, ...], int, str]] = {
         f"{'x' * 300}: File name too long",
     ),
     "prefer nothing": (("prefer", "nothing", "-o", "run"), 2, "nothing: no such file or folder"),
-    "prefer no run": (("prefer", "thesis", "-o", "run"), 2, "thesis/verdicts.jsonl: No such file"),
+    "prefer no run": (
+        ("prefer", "thesis", "-o", "run"),
+        2,
+        "thesis: is not a run that has made a verdicts.jsonl",
+    ),
     "prefer rows that are no verdicts": (
         ("prefer", "pairs.jsonl", "-o", "run"),
         2,
@@ -262,7 +266,7 @@ BAD_USAGE: dict[str, tuple[tuple[object, ...], int, str]] = {
     "train with batches that do not divide": (
         ("train", "dpo", "rows.jsonl", "--batch-size", "6", "--micro-batch-size", "4"),
         2,
-        "--batch-size must be a multiple of --micro-batch-size",
+        "batch_size 6 is no multiple of micro_batch_size 4",
     ),
 }
 
@@ -346,8 +350,10 @@ def test_verdicts_nested_too_deeply_to_read_are_refused() -> None:
 
 def test_a_rubric_that_needs_a_reference_which_an_item_lacks(pairs: Path, judge: str) -> None:
     done = rlaif("judge", "compare", pairs, "-m", judge, "-r", "correctness", "-o", "run")
-    assert done.code == 1
-    assert done.error == "rubric 'correctness' needs a reference and item 'q0' has none"
+    assert done.code == 2
+    assert done.error == (
+        f"{pairs}: field 'reference': item 'q0' has none, and rubric 'correctness' needs one"
+    )
     assert not Path("run/verdicts.jsonl").exists()
 
 

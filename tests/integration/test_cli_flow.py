@@ -222,9 +222,19 @@ def test_another_configuration_in_the_same_folder_is_refused_by_what_differs(
     assert done.code == 2
     assert "run holds another run" in done.error
     assert "limit was null, is 3" in done.error
-    assert '"name": "helpfulness"' in done.error
-    assert '"name": "honesty"' in done.error
+    assert 'judge.rubric.name was "helpfulness", is "honesty"' in done.error
     assert Path("run/verdicts.jsonl").read_bytes() == before
+
+
+def test_a_run_with_a_limit_grows_into_the_whole_and_pays_nothing_twice(
+    judge: str, pairs: Path
+) -> None:
+    words = ("judge", "compare", pairs, "-m", judge, "-o", "run", "--json")
+    first = rlaif(*words, "--limit", 2).json
+    whole = rlaif(*words).json
+    assert whole["n"] > first["n"] == 2
+    assert (first["calls_cached"], whole["calls_cached"]) == (0, first["calls"])
+    assert "limit was null, is 2" in rlaif(*words, "--limit", 2).error
 
 
 def test_a_dry_run_asks_nothing_and_says_how_much_is_kept(judge: str, pairs: Path) -> None:

@@ -163,13 +163,13 @@ def test_a_window_is_not_small_where_few_are_worked_on_at_once() -> None:
     async def work(n: int) -> int:
         nonlocal ended
         if n == 0:
-            for _ in range(10_000):  # turns of the loop: more than the others need
+            for _ in range(40_000):  # turns of the loop: more than the others need
                 await asyncio.sleep(0)
-            assert ended == 1023
+            assert ended == 8191
         ended += 1
         return n
 
-    assert len(_run(range(2000), work, concurrency=2)) == 2000
+    assert len(_run(range(9000), work, concurrency=2)) == 9000
 
 
 def test_leaving_early_cancels_what_is_under_way() -> None:
@@ -335,6 +335,18 @@ def test_the_note_tells_the_cost_once_there_is_one() -> None:
     assert tally.note() == "coverage 100.0%"
     tally.count(None, [Call("d", "A", Usage(), 0.1, False, cost_usd=0.0125)])
     assert tally.note() == "coverage 100.0%, $0.0125"
+
+
+def test_what_a_spent_budget_kept_from_being_sent_is_no_call() -> None:
+    tally = Tally()
+    unsent = Call("d", "", Usage(), 0.0, False)
+    answered = Call("d", "A", Usage(3, 0, 1), 0.1, False, cost_usd=0.5)
+    tally.count("budget", [answered, unsent])
+    assert (tally.calls, tally.calls_unpriced, tally.cost_usd) == (1, 0, 0.5)
+    tally.count("provider_error", [unsent])  # that was sent, and nothing came back to pay for
+    assert (tally.calls, tally.calls_unpriced) == (2, 0)
+    tally.count(None, [Call("d", "A", Usage(), 0.1, False)])
+    assert (tally.calls, tally.calls_unpriced) == (3, 1)
 
 
 async def _loop_name() -> str:

@@ -304,6 +304,7 @@ def test_arena_hard_needs_something_beside_the_baselines(tmp_path: Path) -> None
     assert "only the baselines" in run_eval("arena-hard", *words).error
 
 
+NO = {"match": "", "reply": "No"}
 BAR = [
     {"input": f"Ask {n}", "output_1": "yes", "output_2": "no", "label": 1 + n % 2} for n in range(4)
 ]
@@ -359,6 +360,50 @@ def test_judge_bench_takes_any_method_and_plans(tmp_path: Path) -> None:
     assert untouched(tmp_path)
     unknown = run_eval(*words, "--format", "rewardbench3")
     assert (unknown.code, "did you mean" in unknown.error) == (2, True)
+
+
+def test_judge_bench_compares_by_scores(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "natural.jsonl", BAR)
+    grade = {"match": "response>\nyes", "reply": "helpfulness: [[5]]"}
+    judge = script(tmp_path / "judge.jsonl", grade, {"match": "", "reply": "helpfulness: [[2]]"})
+    words = ("--format", "llmbar", "-m", judge, "-o", tmp_path / "run", "--json")
+    ran = run_eval("judge-bench", path, *words, "--method", "score")
+    assert ran.code == 0, ran.error
+    assert ran.json["subsets"]["all"]["accuracy"] == 0.5
+    methods = {verdict.judge.method for verdict in read_verdicts(tmp_path / "run")}
+    assert methods == {"scores, verdict"}
+    other = run_eval("judge-bench", path, *words, "--method", "verdict")
+    assert (other.code, "holds another run" in other.error) == (2, True)
+
+
+def test_judge_bench_takes_the_mass_that_must_lie_on_labels(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "natural.jsonl", BAR[:2])
+    said = {"token": "I", "logprob": -0.1, "top": [["I", -0.1], ["A", -3.0]]}
+    judge = script(tmp_path / "judge.jsonl", {"match": "", "reply": "I", "logprobs": [said]})
+    words = ("--format", "llmbar", "-m", judge, "--json", "--method", "token", "--no-reask")
+    words += ("--max-failures", "1")
+    strict = run_eval("judge-bench", path, *words, "-o", tmp_path / "strict")
+    assert strict.json["subsets"]["all"]["coverage"] == 0
+    loose = run_eval("judge-bench", path, *words, "-o", tmp_path / "loose", "--least-mass", "0.01")
+    assert loose.json["subsets"]["all"]["coverage"] == 1
+    stray = run_eval("judge-bench", path, *words, "-o", tmp_path / "run", "--aggregate", "mode")
+    assert (stray.code, "takes no --aggregate" in stray.error) == (2, True)
+
+
+def test_judge_bench_keeps_runs_with_another_writer_apart(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "natural.jsonl", BAR[:2])
+    judge = script(tmp_path / "judge.jsonl", {"match": "response>\nyes", "reply": "Yes"}, NO)
+    words = ("--format", "llmbar", "-m", judge, "-o", tmp_path / "run", "--method", "checklist")
+    asked = "QUESTION (1): Is it yes?\nQUESTION (1): Is it short?\nQUESTION (1): Is it {}?"
+    one = script(tmp_path / "one.jsonl", {"match": "", "reply": asked.format("clear")})
+    done = run_eval("judge-bench", path, *words, "--questions-by", one, "--json")
+    assert done.code == 0, done.error
+    assert done.json["subsets"]["all"]["accuracy"] == 0.5
+    (tmp_path / "one.jsonl").write_text((tmp_path / "one.jsonl").read_text().replace("clear", "so"))
+    other = run_eval("judge-bench", path, *words, "--questions-by", one)
+    assert (other.code, "questions_by was" in other.error) == (2, True)
+    plan = run_eval("judge-bench", path, *words, "--questions-by", one, "--dry-run", "--json")
+    assert len(plan.json["rows"]) == 2
 
 
 def test_another_judge_in_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -54,6 +54,20 @@ def test_the_table_shows_n_coverage_and_the_interval_with_its_level(run) -> None
     assert "without verdict" not in done.output
 
 
+def test_a_field_that_no_item_has_divides_nothing(run, votes) -> None:
+    message = "--by colour: no item has 'colour' in its meta"
+    for words in ((leaderboard, run), (agreement, run, "--with", votes)):
+        error = raised(*words, "--by", "turn", "--by", "colour")
+        assert isinstance(error, ConfigError)
+        assert str(error) == message
+
+
+def test_only_strengths_that_are_shown_are_said_to_be_in_nats(run) -> None:
+    note = "strengths in nats"
+    assert note in invoke(leaderboard, run).output
+    assert note not in invoke(leaderboard, run, "--baseline", "y").output
+
+
 def test_json_is_one_object_and_the_file_is_the_same(run, tmp_path) -> None:
     done = invoke(leaderboard, run, "--json", "-o", tmp_path / "out", "--elo", "--by", "turn")
     assert done.exit_code == 0, done.output

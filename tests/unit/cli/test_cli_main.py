@@ -5,11 +5,14 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import typer
+from rich.text import Text
 
 from rlaif import __version__
 from rlaif.cli.main import COMMANDS
@@ -41,6 +44,23 @@ def test_every_command_has_its_own_help(name: str) -> None:
     done = rlaif(name, "--help")
     assert (done.code, done.err) == (0, "")
     assert re.search(rf"Usage: .*rlaif {name} ", done.out)
+
+
+def _helps(command: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Every text that the help of a command, and of those below it, shows as markup."""
+    yield name, command.help or ""
+    for option in command.params:
+        yield f"{name} {option.name}", getattr(option, "help", None) or ""
+    for below, one in getattr(command, "commands", {}).items():
+        yield from _helps(one, f"{name} {below}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_bracket_in_a_help_text_is_taken_for_markup(name: str) -> None:
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    command = typer.main.get_command(getattr(import_module(module), attribute))
+    for where, text in _helps(command, name):
+        assert (where, Text.from_markup(text).plain) == (where, text)
 
 
 def test_no_command_is_the_help() -> None:

@@ -17,6 +17,7 @@ JUDGE = [
     {"match": f"response_a>\n{GOOD}", "reply": "First.\n[[A]]"},
     {"match": f"response_b>\n{GOOD}", "reply": "Second.\n[[B]]"},
     {"match": f"response>\n{GOOD}", "reply": "helpfulness: [[4]]"},
+    {"match": "response>\nNo idea.", "reply": "helpfulness: [[2]]"},
     {"match": "", "reply": "Paris."},
 ]
 
@@ -61,6 +62,14 @@ def _verdict(command: str, *words: str, judge: str = "judge.jsonl") -> dict[str,
         (("--structured", "auto"), "verdict, structured", 2),
         (("--too-long", "cut", "--max-chars", "500"), "verdict, cut at 500 characters", 2),
         (("--on-injection", "no_verdict"), "verdict, injections refused", 2),
+        (("--method", "score"), "scores, verdict", 2),
+        (("--method", "score", "--aggregate", "mode"), "scores, verdict, mode", 2),
+        (
+            ("--method", "score", "--criteria-calls", "each"),
+            "scores, verdict, one criterion a call",
+            2,
+        ),
+        (("--method", "score", "--reference-by-judge"), "scores, verdict, own reference", 4),
     ],
 )
 def test_options_of_compare_reach_the_judge(
@@ -110,6 +119,33 @@ def test_an_expectation_without_probabilities_takes_draws(files: Path) -> None:
     assert verdict["judge"]["method"] == "expectation, or 3 draws"  # type: ignore[index]
 
 
+def test_a_checklist_compares_too_and_another_model_writes_it(files: Path) -> None:
+    asked = (
+        "QUESTION (2): Is it full?\nQUESTION (1): Is it careful?\nQUESTION (1): Is it an answer?"
+    )
+    _write(files / "writer.jsonl", {"match": "", "reply": asked})
+    yes = {"match": f"response>\n{GOOD}", "reply": "Yes"}
+    _write(files / "answers.jsonl", yes, {"match": "", "reply": "No"})
+    words = ("--method", "checklist", "--questions-by", "scripted/writer.jsonl")
+    plan = _call("compare", *words, "--dry-run", "--json", judge="answers.jsonl")
+    rows = {row["model"]: row["requests"] for row in json.loads(plan.output)["rows"]}
+    assert rows["scripted/writer.jsonl"] == 1
+    assert rows["scripted/answers.jsonl"] > 6
+    verdict = _verdict("compare", *words, judge="answers.jsonl")
+    assert verdict["judge"]["method"] == "checklist, questions by scripted/writer.jsonl"  # type: ignore[index]
+    assert verdict["preference"]["winner"] == "A"  # type: ignore[index]
+    assert len(verdict["calls"]) == 7  # type: ignore[arg-type]
+
+
+def test_a_panel_may_compare_by_scores(files: Path) -> None:
+    _write(files / "other.jsonl", *JUDGE)
+    words = ("--method", "score", "-m", "scripted/other.jsonl")
+    verdict = _verdict("compare", *words)
+    assert verdict["preference"]["p_a"] == 1.0  # type: ignore[index]
+    members = verdict["judge"]["members"]  # type: ignore[index]
+    assert [member["method"] for member in members] == ["scores, verdict"] * 2
+
+
 @pytest.mark.parametrize(
     ("command", "words", "message"),
     [
@@ -121,6 +157,23 @@ def test_an_expectation_without_probabilities_takes_draws(files: Path) -> None:
         ("compare", ("--least-mass", "0.2"), "least_mass is for the method token"),
         ("score", ("--least-mass", "0.2"), "least_mass is for the method expectation"),
         ("score", ("--method", "expectation", "--structured", "auto"), "no JSON object"),
+        ("compare", ("--aggregate", "mode"), "auto takes no --aggregate, which is for scores"),
+        ("compare", ("--criteria-calls", "each"), "takes no --criteria-calls"),
+        (
+            "compare",
+            ("--method", "token", "--questions-by", "scripted/judge.jsonl"),
+            "--questions-by",
+        ),
+        ("compare", ("--method", "likelihood", "--aggregate", "mode"), "takes no --aggregate"),
+        ("compare", ("--method", "score", "--ties", "forced"), "score takes no --ties"),
+        ("compare", ("--method", "expectation", "--levels", "5"), "expectation takes no --levels"),
+        ("compare", ("--method", "checklist", "--orders", "AB"), "checklist takes no --orders"),
+        ("compare", ("--method", "checklist", "--draws", "2"), "checklist takes no --draws"),
+        (
+            "compare",
+            ("--method", "score", "--questions-by", "scripted/judge.jsonl"),
+            "is for --method",
+        ),
     ],
 )
 def test_an_option_that_does_not_fit_is_an_error(
@@ -137,8 +190,8 @@ def test_an_option_that_does_not_fit_is_an_error(
     [
         ("compare", ("--levels", "4")),
         ("compare", ("--ties", "never")),
-        ("compare", ("--aggregate", "mode")),
-        ("compare", ("--criteria-calls", "each")),
+        ("compare", ("--aggregate", "median")),
+        ("compare", ("--criteria-calls", "two")),
         ("score", ("--ties", "forced")),
         ("score", ("--levels", "5")),
         ("score", ("--method", "likelihood")),

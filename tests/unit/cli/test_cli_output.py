@@ -164,6 +164,56 @@ def test_numbers_stand_to_the_right(
     assert one.index("5", end) == two.index("x")
 
 
+def _printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def test_off_a_terminal_a_table_is_as_wide_as_it_needs_to_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    names = [f"a column of {n} words" for n in "abcdefgh"]
+    output.table("t", names, [["x" * 20] * 8], note="a note")
+    lines = _printed(capsys)
+    assert any(line.split() == " ".join(names).split() for line in lines)
+    assert any(line.split() == ["x" * 20] * 8 for line in lines)
+    assert all(line == line.rstrip() for line in lines)
+    assert lines[-2:] == ["a note", ""]
+    output.table("t", ["long"], [["y" * 1000]])
+    assert 200 < max(map(len, _printed(capsys))) <= 240
+
+
+def test_a_narrow_table_breaks_neither_headers_nor_numbers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "44")
+    output.table("t", ["a name", "comparisons", "strength"], [["long-" * 12, 12345, -0.123]])
+    shown = "\n".join(lines := _printed(capsys))
+    assert max(map(len, lines)) <= 44
+    assert all(
+        f" {word} " in f" {' '.join(shown.split())} " for word in ("comparisons", "strength")
+    )
+    assert "12345" in shown
+    assert "-0.123" in shown
+    monkeypatch.setenv("COLUMNS", "20")  # where that cannot be, everything is shown all the same
+    output.table("t", ["comparisons", "strength"], [[12345, -0.123]])
+    assert max(map(len, _printed(capsys))) <= 20
+
+
+def test_a_table_without_a_header_has_a_rule_under_its_title(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    output.table("judged", ("", ""), [("n", 3), ("without", "none")])
+    assert _printed(capsys) == [
+        "judged",
+        " ────────────────",
+        "  n         3",
+        "  without   none",
+        "",
+    ]
+
+
 def test_an_empty_table_has_its_columns(capsys: pytest.CaptureFixture[str]) -> None:
     output.table("t", ("name", "n"), [])
     assert "name" in capsys.readouterr().out

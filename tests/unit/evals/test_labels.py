@@ -37,6 +37,8 @@ def test_the_figures_of_four_pairs_by_hand() -> None:
     assert (row["right_ab"], row["right_ba"], row["right_both"]) == (2, 2, 1)
     assert (row["inconsistent"], row["both_first"], row["both_second"]) == (2, 1, 0)
     assert row["low"] < row["accuracy"] < row["high"]
+    assert row["accuracy_combined"] == pytest.approx((1 + 0.5 + 1 + 0) / 4)
+    assert row["low_combined"] < row["accuracy_combined"] < row["high_combined"]
     assert (made["rule"], made["judge"], made["interval_of"]) == ("combined", "judge", "accuracy")
 
 
@@ -66,6 +68,21 @@ def test_an_always_first_judge_scores_one_half_with_position_bias_one() -> None:
     row = made["subsets"]["all"]
     assert (row["accuracy"], row["first_share"], row["position_agreement"]) == (0.5, 1.0, 0.0)
     assert row["kappa"] == 0
+
+
+def test_mean_probabilities_may_be_right_where_orders_disagree() -> None:
+    always_first = [
+        pair(str(n), "x", "y", "A", p_a=0.55, orders=("A", "B"), meta={"label": "AAAB"[n % 4]})
+        for n in range(40)
+    ]
+    row = labelled_accuracy(always_first)["subsets"]["all"]
+    assert (row["accuracy"], row["accuracy_combined"]) == (0.5, 0.75)
+    # Wilson's for 30 of 40; ours is a little wider, as its variance is estimated
+    assert row["low_combined"] == pytest.approx(0.598, abs=0.01)
+    assert row["high_combined"] == pytest.approx(0.858, abs=0.01)
+    lost = pair("x", "x", "y", None, meta={"label": "A"})
+    nothing = labelled_accuracy([lost])["subsets"]["all"]
+    assert (nothing["accuracy_combined"], nothing["low_combined"]) == (None, None)
 
 
 def test_a_set_judged_in_one_order_has_no_agreement_of_orders() -> None:

@@ -171,6 +171,47 @@ def test_a_difference_pairs_prompts_that_two_models_share() -> None:
     assert one["se"] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize(("prompts", "more"), [(2, 5), (5, 2), (7, 0)])
+def test_few_prompts_that_all_say_one_thing_separate_nothing(prompts: int, more: int) -> None:
+    """By the interval of a win rate: n of n stands clear of one half from 7 prompts on."""
+    made = leaderboard(pair(str(n), "x", "y", "A") for n in range(prompts))
+    (one,) = made["differences"]
+    assert (one["difference"], one["se"], one["more_prompts"]) == (1.0, 0.0, more)
+    assert (one["low"] > 0) == (made["separability"]["separated"] == 1) == (more == 0)
+    x, y = made["rows"]
+    assert one["low"] == pytest.approx(x["low"] - y["high"])
+    assert one["high"] == 1.0
+
+
+def test_models_that_never_differ_need_no_prompts() -> None:
+    made = leaderboard(pair(str(n), "x", "y", "tie") for n in range(9))
+    (one,) = made["differences"]
+    assert one["more_prompts"] is None
+    assert one["low"] == -one["high"] < -0.3
+    x, y = made["rows"]
+    assert x["strength"] == y["strength"] == 0
+    assert x["strength_low"] == -x["strength_high"] < -0.4  # nine ties are no proof of a tie
+
+
+def test_equal_grades_have_an_interval_inside_their_scale() -> None:
+    grades = [grade(str(n), "best", 5, scale=(1, 5)) for n in range(6)] + [
+        grade(str(n), "good", 4, scale=(1, 5)) for n in range(6)
+    ]
+    made = leaderboard(grades)
+    best, good = made["rows"]
+    assert (best["low"], best["high"]) == (pytest.approx(1 + 4 * 6 / (6 + 2.5706**2), abs=1e-3), 5)
+    assert 1 < good["low"] < 4 < good["high"] < 5
+    (one,) = made["differences"]
+    assert one["low"] < 0 < one["difference"] == 1.0 < one["high"]
+    assert one["more_prompts"] > 0
+
+
+def test_an_interval_of_grades_ends_where_their_scale_does() -> None:
+    made = leaderboard(grade(str(n), "m", value, scale=(1, 5)) for n, value in enumerate((5, 4, 5)))
+    assert made["rows"][0]["high"] == 5
+    assert made["rows"][0]["low"] < 4
+
+
 def test_length_control_by_each_way() -> None:
     rng = random.Random(0)
     verdicts = []

@@ -4,7 +4,7 @@ import gzip
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,8 @@ from rlaif.judge.detect import (
     noticed,
     rubric_phrases,
 )
+from rlaif.judge.markers import readable
+from rlaif.judge.signs import SIGNS, Sign
 from rlaif.judge.soup import THRESHOLD, soup
 from rlaif.specs.rubric import load_rubric
 from rlaif.types import Candidate, Item, Message
@@ -266,3 +268,45 @@ def test_false_alarms_on_honest_responses_are_rare(shared_data: Path) -> None:
     texts = random.Random(0).sample(texts, 3000)
     alarms = sum(bool(noticed(text) & INJECTIONS) for text in texts)
     assert alarms / len(texts) < 0.01
+
+
+WORDS = sorted({word.decode() for sign in SIGNS for group in sign.words for word in group})
+FRAGMENTS = [
+    *(text for text, _ in SEEN),
+    *(text for sign in SIGNS for text in (*sign.texts, sign.character)),
+    *("[[", "]]", '"', ":", " is ", " 10", "\n", "##", "\u0130", "\u212a", "\uff21", "\u200b" * 4),
+]
+SHAPES = {sign.flag for sign in SIGNS}
+
+
+def slowly(sign: Sign, low: str) -> bool:
+    """Whether `low` shows the sign: every condition by itself, nothing looked for first."""
+    words = "".join(c if c.isascii() and c.isalnum() else " " for c in low).split()
+    return (
+        sign.character in low
+        and all(any(word.decode() in words for word in group) for group in sign.words)
+        and (not sign.texts or any(text in low for text in sign.texts))
+        and (sign.pattern is None or sign.pattern.search(low) is not None)
+    )
+
+
+@given(
+    st.lists(st.sampled_from([*FRAGMENTS, *WORDS, *WORDS]) | st.text(max_size=3), max_size=12),
+    st.sampled_from(["", " ", ". ", "\n", "_"]),
+    st.sampled_from([str, str.upper, str.title]),
+)
+def test_what_is_looked_for_first_rules_no_sign_out(
+    pieces: list[str], between: str, case: Callable[[str], str]
+) -> None:
+    text = case(between.join(pieces))
+    low = readable(text)[0].lower()
+    expected = {sign.flag for sign in SIGNS if slowly(sign, low)}
+    assert noticed(text) & SHAPES == expected
+
+
+@given(st.lists(st.sampled_from(["Yes, that is so, and it is known", "b" * 25, "|", "c", ""])))
+def test_two_fifths_of_the_lines_must_end_alike(lines: list[str]) -> None:
+    ends = [line[-25:] for line in lines if len(line) >= 25]
+    alike = len(ends) >= 5 and len(set(ends)) <= 0.6 * len(ends)
+    text = "\n".join(lines)
+    assert ("repetitive" in noticed(text)) == alike

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,11 @@ from rlaif.judge.rendering import (
     conversation,
     defuse,
     render_comparison,
+    render_orders,
     render_score,
     shared_length,
 )
-from rlaif.types import Completion, Message
+from rlaif.types import Completion, Message, Shown
 from tests.builders import candidate, comparison, criterion, item, rubric
 
 ATTACKS = [
@@ -107,8 +109,6 @@ def test_every_ending_names_the_marks(reasoning: str) -> None:
 def test_a_conversation_is_shown_turn_by_turn() -> None:
     pair = comparison()
     turns = (Message("user", "Hi"), Message("assistant", "Hello"), Message("user", "And?"))
-    from dataclasses import replace
-
     text = render_comparison(rubric(), replace(pair, item=replace(pair.item, prompt=turns)))[-1]
     code = Markers().code(replace(pair.item, prompt=turns))
     assert f'<{code}:turn role="assistant">\nHello\n</{code}:turn>' in text.content
@@ -146,9 +146,26 @@ def test_both_orders_share_exactly_what_is_promised(prompt: str, a: str, b: str)
     assert ab[-1].content[shared:].startswith(f"<{KEYED.code(pair.item)}:response_a>\n")
 
 
-def test_criteria_asked_one_by_one_share_the_response() -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize("prompts", [{}, {"compare": "{prompt} 1: {response_a} 2: {response_b}"}])
+@pytest.mark.parametrize("orders", [("AB", "BA"), ("AB",), ("BA",)])
+def test_orders_rendered_together_are_as_each_by_itself(
+    orders: tuple[Shown, ...], prompts: dict[str, str]
+) -> None:
+    spec, ending = rubric(prompts=prompts), pair_token_ending(ties=True, levels=3)
+    turns = (Message("assistant", "x [[A]]"), Message("user", "And?"), Message("assistant", "z"))
+    pair = replace(comparison(reference="Paris"), b=replace(candidate("b", "z"), response=turns))
+    seen = render_orders(spec, pair, orders, ending=ending, markers=KEYED)
+    assert seen.messages == tuple(
+        render_comparison(
+            spec, pair if shown == "AB" else pair.swapped(), ending=ending, markers=KEYED
+        )
+        for shown in orders
+    )
+    assert seen.shared == shared_length(seen.messages[0], pair.item, markers=KEYED)
+    assert seen.code == KEYED.code(pair.item)
 
+
+def test_criteria_asked_one_by_one_share_the_response() -> None:
     spec = rubric(criterion("facts", weight=0.5), criterion("tone", weight=0.5))
     parts = [replace(spec, criteria=(replace(c, weight=1.0),)) for c in spec.criteria]
     what, shown = item(reference="Paris"), candidate("a", "It is Paris.")

@@ -262,8 +262,9 @@ def test_verdicts_published_combined_tell_their_consistency(tmp_path) -> None:
     assert "recorded combined" in told
 
 
-def test_a_likelihood_judge_is_not_said_to_be_consistent(tmp_path) -> None:
-    ref = replace(JUDGE, method="likelihood (pmi)")
+@pytest.mark.parametrize("method", ["likelihood (pmi)", "scores, expectation", "checklist"])
+def test_a_judge_that_reads_alone_is_not_said_to_be_consistent(tmp_path, method) -> None:
+    ref = replace(JUDGE, method=method)
     told = words(shown(run(tmp_path, *(replace(compared(n), judge=ref) for n in range(5)))))
     assert "reads each response by itself" in told
     assert "same winner in both orders" not in told

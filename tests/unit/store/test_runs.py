@@ -23,9 +23,51 @@ def test_the_same_configuration_resumes(tmp_path: Path) -> None:
 
 
 def test_another_configuration_is_refused_by_what_differs(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run", {"a": 1, "b": 2})
-    with pytest.raises(ConfigError, match=r"a was 1, is 3; c was null, is 4"):
-        RunFolder(tmp_path / "run", {"a": 3, "b": 2, "c": 4})
+    run = RunFolder(tmp_path / "run", {"a": 1, "b": 2, "judge": {"model": "x", "n": 1}})
+    run.write_json("summary.json", {})
+    message = r"a was 1, is 3; c was null, is 4; judge.model was \"x\", is \"y\"\)"
+    with pytest.raises(ConfigError, match=message):
+        RunFolder(tmp_path / "run", {"a": 3, "b": 2, "c": 4, "judge": {"model": "y", "n": 1}})
+
+
+def test_what_differs_is_told_in_so_many_words(tmp_path: Path) -> None:
+    RunFolder(tmp_path, {str(n): "x" * 200 for n in range(11)}).write_json("summary.json", {})
+    with pytest.raises(ConfigError, match="; and 3 more") as caught:
+        RunFolder(tmp_path, {})
+    assert len(str(caught.value)) < 1200
+
+
+def test_a_run_that_made_nothing_leaves_its_folder_to_another(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"a": 1}')
+    (tmp_path / "run" / "x.jsonl.partial").touch()
+    run = RunFolder(tmp_path / "run", {"a": 2})
+    assert read_json(run.path / "config.json") == {"a": 2}
+    with run.open_whole("x.jsonl") as file, pytest.raises(ConfigError, match="a was 2, is 3"):
+        RunFolder(run.path, {"a": 3})
+    assert file.closed
+    with pytest.raises(ConfigError, match="a was 2, is 3"):
+        RunFolder(run.path, {"a": 3})
+
+
+@pytest.mark.parametrize("more", [20, None])
+def test_what_may_grow_goes_on_and_nothing_shrinks(tmp_path: Path, more: int | None) -> None:
+    run = RunFolder(tmp_path, {"limit": 10, "a": 1})
+    run.write_json("summary.json", {})
+    with pytest.raises(ConfigError, match=f"limit was 10, is {'null' if more is None else more}"):
+        RunFolder(tmp_path, {"limit": more, "a": 1})
+    RunFolder(tmp_path, {"limit": more, "a": 1}, grows={"limit"})
+    assert read_json(tmp_path / "config.json") == {"limit": more, "a": 1}
+    with pytest.raises(ConfigError, match="limit was"):
+        RunFolder(tmp_path, {"limit": 10, "a": 1}, grows={"limit"})
+
+
+def test_a_folder_without_verdicts_says_whether_its_run_has_ended(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"is not a run that has made a verdicts\.jsonl"):
+        list(read_verdicts(tmp_path))
+    (tmp_path / "candidates.jsonl.partial").touch()
+    with pytest.raises(SpecError, match=r"no candidates\.jsonl yet: run the command"):
+        list(read_candidates(tmp_path))
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
@@ -232,7 +274,7 @@ def test_a_line_that_is_no_json_object_names_its_line(tmp_path: Path, line: byte
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"verdicts\.jsonl: No such file"):
+    with pytest.raises(SpecError, match=r"is not a run that has made a verdicts\.jsonl"):
         list(read_verdicts(tmp_path))
     with pytest.raises(SpecError, match="no such file"):
         read_json(tmp_path / "x.json")
