@@ -13,17 +13,19 @@ with the losses of `rlaif.train.losses`, on the same pairs with the same setting
 
 Measured on 400 held-out pairs of unseen responses: `accuracy`, how often the model prefers what is
 truly better; `excess`, the cross-entropy to the true p over the least there can be, nats; for DPO
-also `quality`, the mean hidden value of what the tuned policy says, in standard deviations of a
-random response, and `kl`, nats a response, that it went from the reference. Differences are soft
-minus hard over the same seeds, with a 95 % t interval.
+also `quality`, the mean hidden value of what the policy says where it first is 0.2 nats a response
+from the reference, in standard deviations of a random response, and `kl_end`, how far it has gone
+in the end. Differences are soft minus hard over the same seeds, with a 95 % t interval.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from rlaif.stats.means import mean_interval
 from rlaif.train.losses import soft_dpo_loss, soft_reward_loss
 
 WORDS, LENGTH, HELD_OUT, SPOKEN = 24, 4, 400, 2000
+KL_LEVEL = 0.2
 KINDS = ("soft", "drawn", "likelier")
 Row = dict[str, Any]
 
@@ -81,13 +84,36 @@ def labeled(kind: str, p: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
     return {"soft": p, "drawn": drawn.float(), "likelier": (p > 0.5).float()}[kind]
 
 
-def descend(network: torch.nn.Module, loss: Any, given: argparse.Namespace) -> None:
-    """So many steps of Adam on the whole data."""
+def descend(
+    network: torch.nn.Module,
+    loss: Any,
+    given: argparse.Namespace,
+    look: Callable[[], None] = lambda: None,
+) -> None:
+    """So many steps of Adam on the whole data, with a look every four."""
     optimizer = torch.optim.Adam(network.parameters(), given.learning_rate)
-    for _ in range(given.steps):
+    for step in range(given.steps):
+        if step % 4 == 0:
+            look()
         optimizer.zero_grad()
         loss().mean().backward()
         optimizer.step()
+
+
+def judged(policy: Policy, start: Policy, value: torch.Tensor) -> tuple[float, float]:
+    """How far a policy went, nats a response, and how good is what it says."""
+    with torch.no_grad():
+        made = policy.say(SPOKEN)
+        kl = float((policy(made) - start(made)).mean())
+    return kl, float(value[made].sum(1).mean() / LENGTH**0.5)
+
+
+def at_equal_kl(path: list[tuple[float, float]], level: float) -> float:
+    """The quality where a run's KL first reaches `level`, between two looks; else at its end."""
+    for (kl, quality), (further, then) in itertools.pairwise(path):
+        if further >= level > kl:
+            return quality + (then - quality) * (level - kl) / (further - kl)
+    return path[-1][1]
 
 
 def measured(difference: Any, truth: Any) -> dict[str, float]:
@@ -118,18 +144,20 @@ def one_seed(seed: int, scale: float, given: argparse.Namespace) -> dict[str, Ro
     for kind in KINDS:
         label = labeled(kind, p, drawn)
         policy, model = copy.deepcopy(start), copy.deepcopy(untaught)
+        path: list[tuple[float, float]] = []
         descend(
             policy,
             lambda: soft_dpo_loss(policy(a) - policy(b) - reference, label, given.beta),  # noqa: B023
             given,
+            lambda: path.append(judged(policy, start, value)),  # noqa: B023
         )
+        path.append(judged(policy, start, value))
         descend(model, lambda: soft_reward_loss(model(a) - model(b), label), given)  # noqa: B023
         with torch.no_grad():
             gains = [policy(x) - start(x) for x in (far, near)]
-            made = policy.say(SPOKEN)
             found[f"dpo {kind}"] = measured(given.beta * (gains[0] - gains[1]).numpy(), truth) | {
-                "quality": float(value[made].sum(1).mean() / LENGTH**0.5),
-                "kl": float((policy(made) - start(made)).mean()),
+                "quality": at_equal_kl(path, KL_LEVEL),
+                "kl_end": path[-1][0],
             }
             found[f"reward {kind}"] = measured((model(far) - model(near)).numpy(), truth)
     return found

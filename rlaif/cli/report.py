@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="A run folder with verdicts.jsonl, or that file.")],
+    run: Annotated[Path, typer.Argument(help="A run folder of any command, or a verdicts.jsonl.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The page. By default RUN/report.html.")
     ] = None,

@@ -2,54 +2,113 @@
 
     summary = train_dpo(Path("smollm2"), load_preferences(Path("dataset")), Path("runs/dpo"))
 
-Rafailov et al. 2023, "Direct Preference Optimization" (arXiv 2305.18290), eq. (7). Training that
-was stopped goes on from its last checkpoint and ends with the same weights; training that is done
-is not done again. Nothing touches the network.
+Rafailov et al. 2023, "Direct Preference Optimization" (arXiv 2305.18290), eq. (7). With
+`labels="soft"` every pair pulls as far as its `p_chosen` says, see `rlaif.train.losses`. Training
+that was stopped goes on from its last checkpoint and ends with the same weights; training that is
+done is not done again. Nothing touches the network.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from rlaif.backends.embedded import chosen_dtype
-from rlaif.backends.local import check_checkpoint, quiet_transformers, weights_digest
-from rlaif.canonical import json_line
-from rlaif.errors import DataError
-from rlaif.store.runs import RunFolder, read_json
-from rlaif.train.data import require_train_extra, rows_digest
+from rlaif.errors import ConfigError
+from rlaif.train.arguments import trl_config
+from rlaif.train.checkpoints import last_checkpoint
+from rlaif.train.common import Fitted, Job, Method, Parts, Progress, carry_out
+from rlaif.train.fitting import fitting_pairs
+from rlaif.train.labels import Labels, Weights, labeled_rows
+from rlaif.train.losses import Form
+from rlaif.train.measures import measured_pairs
+from rlaif.train.settings import Rates, Settings
 
-Progress = Callable[[int, int, str], None]
-"""Told the steps done, the steps in all, and a note."""
+__all__ = ["DPO", "DPOSettings", "Progress", "last_checkpoint", "train_dpo"]
 
 
-@dataclass(frozen=True, slots=True)
-class DPOSettings:
-    """How to train. Defaults are for LoRA on a small model; a larger one wants a lower rate."""
+@dataclass(frozen=True, kw_only=True)
+class DPOSettings(Settings):
+    """How to train. Defaults are for LoRA, by the size of the model."""
 
     beta: float = 0.1
     """Strength of the pull to the reference model."""
-    learning_rate: float = 2e-4
-    epochs: float = 1.0
-    batch_size: int = 8
-    """Pairs a step."""
-    micro_batch_size: int = 4
-    """Pairs in memory at once; divides the batch size."""
-    max_length: int = 1024
-    """Tokens of prompt and response together; what is longer is cut at the end."""
-    lora_rank: int = 16
-    """0 trains every weight."""
-    warmup_steps: int = 3
-    seed: int = 0
-    save_steps: int = 5
-    """A checkpoint every so many steps."""
+    labels: Labels = "hard"
+    """`soft` reads `p_chosen`; it is worth it where those are probabilities that come true."""
+    form: Form = "conservative"
+    """What soft labels come to, see `soft_dpo_loss`."""
+    weights: Weights = "none"
+    """How much each row counts, see `labeled_rows`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        super().__post_init__()
+        if not 0 < self.beta < float("inf"):
+            raise ConfigError(f"beta is {self.beta}, and must be more than 0")
+
+
+class DPO(Method[DPOSettings]):
+    """DPO: log-probabilities of the reference are read once, before training."""
+
+    name: ClassVar[str] = "dpo"
+    rates: ClassVar[Rates] = {
+        "small": (2e-4, 1e-5),
+        "medium": (5e-5, 1e-6),
+        "large": (1e-5, 5e-7),
+    }
+
+    def fit(self, rows: Any, tokenizer: Any) -> Fitted:
+        """The pairs whose prompt leaves room for a response."""
+        settings = self.settings
+        chosen = labeled_rows(rows, settings.labels, settings.weights)
+        if settings.weights != "none" and settings.labels == "hard":
+            chosen = chosen.add_column("p_chosen", [1.0] * len(chosen))
+        return fitting_pairs(chosen, tokenizer, settings.max_length, whole=False)
+
+    def build(self, parts: Parts) -> Any:
+        """TRL's trainer, or ours where labels or weights are of each pair."""
+        from trl import DPOConfig, DPOTrainer
+
+        from rlaif.train.soft import soft_dpo_trainer
+
+        settings = self.settings
+        config = trl_config(
+            DPOConfig,
+            parts.arguments,
+            settings,
+            beta=settings.beta,
+            max_length=settings.max_length,
+            # the reference is frozen: read once, before training, instead of in every step
+            # of several processes, none reads the file that another one keeps them in
+            precompute_ref_log_probs=parts.alone,
+            precompute_ref_batch_size=2 * (settings.micro_batch_size or 1),
+        )
+        plain = settings.labels == "hard" and settings.weights == "none"
+        if not plain and not parts.alone:
+            raise ConfigError("soft labels and weights are for one process")
+        kind = DPOTrainer if plain else soft_dpo_trainer(settings.form)
+        return kind(
+            model=parts.network,
+            args=config,
+            train_dataset=parts.rows,
+            eval_dataset=parts.held_out,
+            processing_class=parts.tokenizer,
+            peft_config=parts.peft_config,
+            callbacks=parts.callbacks,
+        )
+
+    def measure(self, trainer: Any) -> dict[str, Any]:
+        """How often the held-out chosen response gained more over the reference, and the loss."""
+        from rlaif.train.soft import dpo_delta
+
+        def differences(network: Any, batch: Mapping[str, Any]) -> Any:
+            inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+            labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+            outputs = network(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
+            return dpo_delta(outputs, batch)
+
+        return measured_pairs(trainer, differences, scale=self.settings.beta)
 
 
 def train_dpo(
@@ -59,6 +118,7 @@ def train_dpo(
     settings: DPOSettings | None = None,
     *,
     home: Path,
+    held_out: Any = None,
     facts: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total, note: None,
 ) -> dict[str, Any]:
@@ -70,221 +130,18 @@ def train_dpo(
         output: The run folder: config.json, training.jsonl (the curves), summary.json, model/.
         settings: How to train.
         home: Where the choice of dtype is kept.
+        held_out: Rows to measure on.
         facts: What the model card says beside the settings: data, judge, rubric.
         progress: Told of every step.
 
     Returns:
-        The summary: rows given and trained on, steps, first and last loss, seconds.
+        The summary: rows given, left out and trained on, steps, first and last loss, seconds.
 
     Raises:
         ConfigError: a package is missing, `model` is no checkpoint, or `output` holds another run.
-        DataError: every row is longer than `max_length`.
+        SpecError: soft labels or weights are asked for, and rows have none.
+        DataError: no row can be trained on, or the loss is no number any more.
+        StoreError: the disk is full; the last checkpoint is kept.
     """
-    require_train_extra()
-    check_checkpoint(model)
-    settings = settings or DPOSettings()
-    dtype = _dtype(settings, home)
-    run = RunFolder(
-        output,
-        {
-            "command": "train dpo",
-            "model_sha256": weights_digest(model),
-            "rows_sha256": rows_digest(rows),
-            "dtype": dtype,
-            "settings": asdict(settings),
-        },
-    )
-    if (run.path / "model" / "config.json").exists():
-        done: dict[str, Any] = read_json(run.path / "summary.json")
-        return done
-    started = time.monotonic()
-    with _fast_products(dtype):  # the reference is read while the trainer is built
-        trainer = _build_trainer(model, rows, run.path, settings, dtype, progress)
-    trained_on = len(trainer.train_dataset)
-    with _fast_products(dtype):
-        trainer.train(resume_from_checkpoint=last_checkpoint(run.path / "checkpoints"))
-    curves = [entry for entry in trainer.state.log_history if "loss" in entry]
-    with run.open_whole("training.jsonl") as file:
-        for entry in curves:
-            file.write(json_line(_plain(entry)))
-    summary = {
-        "rows": len(rows),
-        "rows_trained": trained_on,
-        "rows_too_long": len(rows) - trained_on,
-        "steps": trainer.state.global_step,
-        "loss_first": _plain(curves[0])["loss"],
-        "loss_last": _plain(curves[-1])["loss"],
-        "dtype": dtype,
-        "wall_s": round(time.monotonic() - started, 1),
-    }
-    run.write_json("summary.json", summary)
-    _save(trainer, run.path, model_card(model, settings, summary, facts or {}))
-    return summary
-
-
-@contextmanager
-def _fast_products(dtype: str) -> Iterator[None]:
-    """Let float32 products round to bfloat16 inside, where the weights are bfloat16 anyway.
-
-    TRL multiplies the output head in float32 whatever the weights are; on a processor with
-    bfloat16 instructions that took two thirds of a step. Known warnings about names that
-    transformers will retire are TRL's to mend, and are kept off the terminal by their text.
-    """
-    import torch
-
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium" if dtype == "bfloat16" else before)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r".*gradient_checkpointing` is deprecated")
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _dtype(settings: DPOSettings, home: Path) -> str:
-    """Of the frozen weights under LoRA whichever is faster here; of weights that move float32."""
-    return chosen_dtype(home) if settings.lora_rank else "float32"
-
-
-def _build_trainer(
-    model: Path, rows: Any, output: Path, settings: DPOSettings, dtype: str, progress: Progress
-) -> Any:
-    import torch
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
-    from trl import DPOConfig, DPOTrainer
-
-    quiet_transformers()
-    network = AutoModelForCausalLM.from_pretrained(
-        model, dtype=getattr(torch, dtype), local_files_only=True
-    )
-    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    fitting = _fitting(rows, tokenizer, settings.max_length)
-    lora = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=2 * settings.lora_rank,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
-    config = DPOConfig(
-        output_dir=str(output / "checkpoints"),
-        beta=settings.beta,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=settings.warmup_steps,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.batch_size // settings.micro_batch_size,
-        max_length=settings.max_length,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        # the reference is frozen: read once, before training, instead of in every step
-        precompute_ref_log_probs=True,
-        precompute_ref_batch_size=2 * settings.micro_batch_size,
-        bf16=torch.cuda.is_available() and not settings.lora_rank,
-        gradient_checkpointing=False,
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=True,
-        logging_steps=1,
-        save_strategy="steps",
-        save_steps=settings.save_steps,
-        save_total_limit=2,
-    )
-    trainer = DPOTrainer(
-        model=network,
-        args=config,
-        train_dataset=fitting,
-        processing_class=tokenizer,
-        peft_config=lora if settings.lora_rank else None,
-        callbacks=[_progress_callback(progress)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _fitting(rows: Any, tokenizer: Any, most: int) -> Any:
-    """The rows whose prompt leaves room for a response; TRL would drop the others unsaid."""
-
-    def fits(row: Mapping[str, Any]) -> bool:
-        text = tokenizer.apply_chat_template(
-            row["prompt"], tokenize=False, add_generation_prompt=True
-        )
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"]) < most
-
-    kept = rows.select([place for place, row in enumerate(rows) if fits(row)])
-    if not len(kept):
-        raise DataError(f"all {len(rows)} rows are longer than {most} tokens")
-    return kept
-
-
-def _progress_callback(progress: Progress) -> Any:
-    from transformers import TrainerCallback
-
-    class Told(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
-            if "loss" in logs:
-                note = f"loss {float(logs['loss']):.3f}"
-                progress(state.global_step, state.max_steps, note)
-
-    return Told()
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint in `folder` that was written to its end, or `None`.
-
-    A process that was killed while it wrote one leaves a folder that cannot be loaded; the one
-    before it is used then.
-    """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
-    for checkpoint in reversed(found):
-        # trainer_state.json is the last file that the trainer writes
-        try:
-            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(checkpoint)
-        else:
-            return str(checkpoint)
-    return None
-
-
-def _save(trainer: Any, output: Path, card: str) -> None:
-    """The tuned model with the adapter merged, put in place whole; checkpoints go."""
-    scratch = output / ".model.partial"
-    shutil.rmtree(scratch, ignore_errors=True)
-    network = trainer.model
-    merged = network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
-    merged.__dict__.pop("forward", None)  # TRL's fused head, patched onto the instance
-    merged.save_pretrained(scratch)
-    trainer.processing_class.save_pretrained(scratch)
-    (scratch / "README.md").write_text(card, encoding="utf-8")
-    scratch.replace(output / "model")
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
-
-
-def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A log entry with numbers as numbers; TRL writes some as text."""
-    return {key: float(value) for key, value in entry.items()}
-
-
-def model_card(
-    model: Path, settings: DPOSettings, summary: Mapping[str, Any], facts: Mapping[str, str]
-) -> str:
-    """The README of a tuned model: base, data, judge and settings."""
-    told = {"base model": model.name, **facts, **asdict(settings), **summary}
-    lines = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in told.items())
-    return f"""---
-tags: [dpo, trl, rlaif]
----
-# A model tuned by DPO
-
-| | |
-|---|---|
-{lines}
-
-Tuned on preferences that a model judged. Check it on prompts and with a judge that took no part
-in the training before you rely on it.
-"""
+    job = Job(model, rows, output, home, held_out, facts or {}, progress)
+    return carry_out(DPO(settings or DPOSettings()), job)

@@ -11,12 +11,12 @@ H hidden units, V tokens in the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
+from torch import autocast, nn
 
-from rlaif.train.ppo.losses import entropy, token_logprobs
+from rlaif.train.ppo.kernel import spoken
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ class Said(NamedTuple):
     values: Tensor
     """The value of the state before each token; zeros where no value was asked for."""
     entropy: Tensor
-    """Nats, of the next-token distribution; carries no gradient unless asked to."""
+    """Nats, of the next-token distribution; zeros where it was not asked for."""
 
 
 class ActorCritic(nn.Module):  # type: ignore[misc]  # torch is untyped here
@@ -42,19 +42,30 @@ class ActorCritic(nn.Module):  # type: ignore[misc]  # torch is untyped here
         temperature: What the policy's logits are divided by, in sampling and here alike (detail 8
             of 2403.17031).
 
+        value_gradient: Whether the error of values read off the policy's hidden states moves the
+            policy too. It teaches the trunk to tell values, at the policy's cost.
+
     Raises:
         TypeError: a model has no output embeddings to read hidden states before.
     """
 
-    def __init__(self, policy: Any, value_model: Any = None, *, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        policy: Any,
+        value_model: Any = None,
+        *,
+        temperature: float = 1.0,
+        value_gradient: bool = True,
+    ) -> None:
         super().__init__()
         self.policy = policy
         self.value_model = value_model
         self.temperature = temperature
+        self._value_gradient = value_gradient
         trunk = value_model if value_model is not None else policy
         hidden = trunk.config.get_text_config().hidden_size
-        weights = next(trunk.parameters())
-        self.value_head = nn.Linear(hidden, 1, device=weights.device)
+        # float32 whatever the trunk is: returns are sums of many small numbers
+        self.value_head = nn.Linear(hidden, 1, device=next(trunk.parameters()).device)
         # the value of every state starts at 0: no noise in the first advantages
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
@@ -65,7 +76,7 @@ class ActorCritic(nn.Module):  # type: ignore[misc]  # torch is untyped here
         mask: Tensor,
         length: int,
         *,
-        entropy_gradient: bool = False,
+        with_entropy: bool = True,
         with_values: bool = True,
     ) -> Said:
         """What is said of the last `length` columns of `tokens`, given all before each.
@@ -74,20 +85,22 @@ class ActorCritic(nn.Module):  # type: ignore[misc]  # torch is untyped here
             tokens: Shape (B, P + T).
             mask: Shape (B, P + T), 1 on prompt and response, 0 on padding.
             length: T.
-            entropy_gradient: Whether the entropy can be trained on.
+            with_entropy: False spares the entropy, and gives zeros.
             with_values: False spares the value function, and gives zeros.
         """
         logits, hidden = read_last(self.policy, tokens, mask, length)
-        logits = logits.float() / self.temperature
-        logprobs = token_logprobs(logits, tokens[:, -length:])
-        with nullcontext() if entropy_gradient else _no_grad():
-            spread = entropy(logits)
+        logprobs, spread = spoken(
+            logits, tokens[:, -length:], self.temperature, with_entropy=with_entropy
+        )
         if not with_values:
             return Said(logprobs, logprobs.new_zeros(logprobs.shape), spread)
         if self.value_model is not None:
             hidden = read_trunk(self.value_model, tokens, mask, length)
-        values = self.value_head(hidden.to(self.value_head.weight.dtype)).squeeze(-1)
-        return Said(logprobs, values.float(), spread)
+        elif not self._value_gradient:
+            hidden = hidden.detach()
+        with autocast(hidden.device.type, enabled=False):
+            values = self.value_head(hidden.float()).squeeze(-1)
+        return Said(logprobs, values, spread)
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -154,9 +167,3 @@ def without_dropout(module: nn.Module) -> None:
             part.p = 0.0
         elif isinstance(rate := getattr(part, "attention_dropout", None), float) and rate:
             part.attention_dropout = 0.0
-
-
-def _no_grad() -> Any:
-    import torch
-
-    return torch.no_grad()

@@ -8,8 +8,10 @@ draws from a generator seeded by the run's seed and its own number.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from rlaif.canonical import canonical_json
@@ -38,6 +40,7 @@ def save_checkpoint(folder: Path, update: int, tensors: dict[str, Any], state: A
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         torch.save(tensors, scratch / "tensors.pt")
+        _settle(scratch / "tensors.pt")
         (scratch / _STATE).write_text(canonical_json({"update": update, **state}), encoding="utf-8")
         shutil.rmtree(place, ignore_errors=True)
         scratch.replace(place)
@@ -66,9 +69,16 @@ def last_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | Non
     try:
         state = json.loads((newest / _STATE).read_text(encoding="utf-8"))
         tensors = torch.load(newest / "tensors.pt", map_location="cpu", weights_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, LookupError, EOFError, UnpicklingError) as error:
+        # torch reads a file that is no archive as one of its old formats, and stumbles somewhere
         raise StoreError(f"{newest}: cannot read the checkpoint: {error}") from error
     return tensors, state
+
+
+def _settle(path: Path) -> None:
+    """Wait until a file is on the disk: a power cut must not leave a name without its content."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _whole(folder: Path) -> list[Path]:

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from rlaif.errors import ConfigError
 
 KLEstimator = Literal["k1", "k3"]
 MissingReward = Literal["mask", "rest"]
+_RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "total_episodes batch_size responses_per_prompt mini_batches micro_batch_size epochs "
+        "rollout_batch_size max_prompt_length response_length save_updates kl_horizon "
+        "unrewarded_updates",
+        lambda x: x >= 1,
+        "be at least 1",
+    ),
+    (
+        "learning_rate temperature max_grad_norm clip adam_epsilon value_clip kl_target kl_stop "
+        "score_clip",
+        lambda x: x > 0,
+        "be above 0",
+    ),
+    ("gamma lam", lambda x: 0 <= x <= 1, "lie in [0, 1]"),
+    (
+        "kl_coefficient value_coefficient weight_decay warmup_updates eval_updates logged_samples",
+        lambda x: x >= 0,
+        "not be below 0",
+    ),
+    ("kl_estimator", lambda x: x in get_args(KLEstimator), "be k1 or k3"),
+    ("missing_reward", lambda x: x in get_args(MissingReward), "be mask or rest"),
+)
+"""Settings, what each must fulfil where it is given, and how that is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +49,16 @@ class PPOConfig:
     """
 
     output_dir: Path
+    """The run folder; text is taken too."""
     total_episodes: int = 1024
     batch_size: int = 32
-    """Episodes an update."""
+    """Episodes an update, over all processes."""
+    responses_per_prompt: int = 1
+    """Episodes of an update that answer the same prompt: a judge that compares needs two."""
     mini_batches: int = 2
     """Optimizer steps an epoch."""
     micro_batch_size: int = 8
-    """Episodes in memory at once, in training."""
+    """Episodes in memory at once, in training: gradients of a mini-batch are summed up."""
     rollout_batch_size: int = 64
     """Episodes in memory at once, in sampling."""
     epochs: int = 4
@@ -48,7 +76,7 @@ class PPOConfig:
     """Most tokens of a response."""
     temperature: float = 1.0
     stop_at_eos: bool = True
-    """False samples every response to its full length."""
+    """A response is cut after the token that ends it; False samples each to its full length."""
     missing_eos_penalty: float = 0.0
     """Taken from the score of a response that does not end (detail 3 of 2403.17031)."""
     gamma: float = 1.0
@@ -56,6 +84,9 @@ class PPOConfig:
     clip: float = 0.2
     value_clip: float | None = 0.2
     value_coefficient: float = 0.1
+    value_gradient: bool = False
+    """Whether the value loss moves a trunk that the policy shares. Without it values are a linear
+    reading of what the policy knows, which learned more in scripts/bench_ppo.py."""
     entropy_coefficient: float = 0.0
     kl_coefficient: float = 0.05
     """beta of the penalty a token, nats of reward a nat of KL; 0 needs no reference."""
@@ -73,37 +104,42 @@ class PPOConfig:
     missing_reward: MissingReward = "mask"
     """mask: an episode that lacks any of its rewards is not learned from. rest: the mean of those
     it has counts."""
+    unrewarded_updates: int = 3
+    """Updates in a row without a single reward, of which nothing is learned, that end training."""
+    bf16: bool = False
+    """Mixed precision: products in bfloat16, weights as they are."""
+    use_cpu: bool = False
+    """Whether to leave a GPU alone."""
     seed: int = 0
     save_updates: int = 10
     """A checkpoint every so many updates."""
+    eval_updates: int = 0
+    """Held-out prompts are answered and scored before training, at its end, and every so many
+    updates between; 0 means not between."""
     logged_samples: int = 4
     """Responses an update that go to samples.jsonl."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "total_episodes",
-            "batch_size",
-            "mini_batches",
-            "micro_batch_size",
-            "rollout_batch_size",
-            "epochs",
-            "max_prompt_length",
-            "response_length",
-            "save_updates",
-            "kl_horizon",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("learning_rate", "temperature", "max_grad_norm", "clip", "adam_epsilon"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
-        if self.batch_size % self.mini_batches:
-            raise ConfigError(
-                f"batch_size {self.batch_size} is no multiple of mini_batches {self.mini_batches}"
-            )
+        object.__setattr__(self, "output_dir", Path(self.output_dir))
+        self._check_ranges()
+        self._check_sizes()
+
+    def _check_ranges(self) -> None:
+        for names, holds, words in _RANGES:
+            for name in names.split():
+                given = getattr(self, name)
+                if given is not None and not holds(given):
+                    raise ConfigError(f"{name} must {words}, not {given!r}")
+        if self.missing_eos_penalty and not self.stop_at_eos:
+            raise ConfigError("missing_eos_penalty: without stop_at_eos no response ends by itself")
+        if self.kl_target is not None and not self.kl_coefficient:
+            raise ConfigError("kl_target needs a kl_coefficient above 0 to steer")
+
+    def _check_sizes(self) -> None:
+        for name in ("mini_batches", "responses_per_prompt"):
+            if self.batch_size % getattr(self, name):
+                given = getattr(self, name)
+                raise ConfigError(f"batch_size {self.batch_size} is no multiple of {name} {given}")
         if self.total_episodes < self.batch_size:
             raise ConfigError(
                 f"total_episodes {self.total_episodes} is less than batch_size {self.batch_size}"

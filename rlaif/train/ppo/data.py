@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rlaif.errors import DataError, SpecError
+from rlaif.canonical import canonical_json
+from rlaif.errors import ConfigError, DataError, SpecError
 
 
 class PromptRows:
@@ -20,6 +22,7 @@ class PromptRows:
 
     Raises:
         SpecError: there is no `prompt`.
+        ConfigError: a prompt is messages, and the tokenizer does not know how to write them.
         DataError: no prompt fits.
     """
 
@@ -27,9 +30,17 @@ class PromptRows:
         self._rows = rows
         self._tokenizer = tokenizer
         self._seed = seed
-        fits = array("q", (i for i in range(len(rows)) if 0 < len(self.tokens(i)) <= most))
+        whole = hashlib.sha256()
+        fits = array("q")
+        for place in range(len(rows)):
+            if 0 < len(tokens := self.tokens(place)) <= most:
+                fits.append(place)
+                whole.update(canonical_json(tokens).encode())
         self.kept = fits
-        self.too_long = len(rows) - len(fits)
+        self.left_out = len(rows) - len(fits)
+        """How many have no token, or too many."""
+        self.digest = whole.hexdigest()
+        """SHA-256 of the prompts that fit, in their order."""
         if not fits:
             raise DataError(f"none of {len(rows)} prompts has between 1 and {most} tokens")
 
@@ -40,16 +51,24 @@ class PromptRows:
             raise SpecError("no such column", field="prompt", line=place + 1)
         prompt = row["prompt"]
         if not isinstance(prompt, str):
+            if not self._tokenizer.chat_template:
+                raise ConfigError("prompts are messages, and the tokenizer has no chat template")
             prompt = self._tokenizer.apply_chat_template(
                 list(prompt), tokenize=False, add_generation_prompt=True
             )
             return list(self._tokenizer(prompt, add_special_tokens=False)["input_ids"])
         return list(self._tokenizer(prompt)["input_ids"])
 
-    def batch(self, update: int, size: int) -> list[int]:
-        """The places of the rows of an update: passes one after another, each in its own order."""
-        first = update * size
-        return [self._at(first + i) for i in range(size)]
+    def batch(self, update: int, size: int, each: int = 1) -> list[int]:
+        """The places of the rows of an update: passes one after another, each in its own order.
+
+        Args:
+            update: Its number.
+            size: How many places.
+            each: How often in a row a place comes.
+        """
+        first = update * size // each
+        return [self._at(first + i // each) for i in range(size)]
 
     def _at(self, ordinal: int) -> int:
         turn, place = divmod(ordinal, len(self.kept))

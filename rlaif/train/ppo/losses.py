@@ -76,24 +76,3 @@ def value_loss(
     held = (near - returns).square()
     cut = (held > plain).to(mask.dtype)
     return 0.5 * masked_mean(plain.maximum(held), mask), masked_mean(cut, mask).detach()
-
-
-def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Log-probabilities of tokens under their logits, without a copy of the whole log-softmax.
-
-    Args:
-        logits: Shape (..., vocabulary), in the precision that the result shall have.
-        tokens: Shape (...).
-    """
-    chosen = logits.gather(-1, tokens[..., None]).squeeze(-1)
-    return chosen - logits.logsumexp(-1)
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """The entropy of the next-token distribution, nats, shape (...).
-
-    Args:
-        logits: Shape (..., vocabulary).
-    """
-    p = logits.softmax(-1)
-    return logits.logsumexp(-1) - (p * logits).sum(-1)

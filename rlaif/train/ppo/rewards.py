@@ -14,9 +14,7 @@ import asyncio
 import inspect
 import json
 import math
-import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,17 @@ class Scored:
     """Weighted sums; None where there is no reward."""
     parts: dict[str, list[float | None]]
     """By function, unweighted."""
+    metrics: dict[str, float]
+    """What functions told of themselves, as TRL's `log_metric` takes it: `judge/coverage`, …"""
+
+    def figures(self) -> dict[str, float | None]:
+        """The mean of each function over what it scored, its metrics, and the cost of all."""
+        made: dict[str, float | None] = {}
+        for name, part in self.parts.items():
+            known = [reward for reward in part if reward is not None]
+            made[f"reward/{name}"] = sum(known) / len(known) if known else None
+        costs = [cost for name, cost in self.metrics.items() if name.endswith("/cost_usd")]
+        return made | self.metrics | ({"cost_usd": math.fsum(costs)} if costs else {})
 
 
 class RewardMix:
@@ -81,18 +90,25 @@ class RewardMix:
         Raises:
             DataError: a function gave too few or too many rewards, or one that is not finite.
         """
-        given = await asyncio.gather(
-            *(
-                _ask(function, prompts, completions, completion_ids, columns)
-                for function in self._functions
-            )
-        )
+        metrics: dict[str, float] = {}
+        asked = {
+            **columns,
+            "prompts": prompts,
+            "completions": completions,
+            "completion_ids": completion_ids,
+            "log_metric": metrics.__setitem__,
+        }
+        given = await asyncio.gather(*(_ask(function, asked) for function in self._functions))
         parts = {
             name: _checked(name, rewards, len(completions))
             for name, rewards in zip(self.names, given, strict=True)
         }
         totals = [self._total(row) for row in zip(*parts.values(), strict=True)]
-        return Scored(totals, parts)
+        return Scored(totals, parts, metrics)
+
+    def described(self) -> list[list[Any]]:
+        """Name and weight of each function."""
+        return [list(pair) for pair in zip(self.names, self._weights, strict=True)]
 
     def _total(self, rewards: Sequence[float | None]) -> float | None:
         there = [(w, r) for w, r in zip(self._weights, rewards, strict=True) if r is not None]
@@ -120,9 +136,9 @@ class ModelReward:
     """
 
     def __init__(self, path: Path | str) -> None:
-        name = str(path).removeprefix("reward/")
-        self._backend: RewardBackend = open_reward(name, BackendOptions())
-        self.__name__ = f"reward/{Path(name).name}"
+        self._path = str(path).removeprefix("reward/")
+        self._backend: RewardBackend | None = open_reward(self._path, BackendOptions())
+        self.__name__ = f"reward/{Path(self._path).name}"
 
     async def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any
@@ -133,59 +149,36 @@ class ModelReward:
             BackendError: the model cannot be loaded.
         """
         del columns
+        backend = self._backend = self._backend or open_reward(self._path, BackendOptions())
         asked = (
-            self._reward(prompt, completion)
+            _reward(backend, prompt, completion)
             for prompt, completion in zip(prompts, completions, strict=True)
         )
         return list(await asyncio.gather(*asked))
 
-    async def _reward(self, prompt: Any, completion: Any) -> float | None:
-        conversation = (*_messages(prompt, "user"), *_messages(completion, "assistant"))
-        try:
-            done = await self._backend.complete(Request(conversation, task="reward"))
-        except BackendError as error:
-            if error.fatal:
-                raise
-            return None
-        return float(json.loads(done.text)["reward"])
-
     async def aclose(self) -> None:
-        """Let go of the model."""
-        await self._backend.aclose()
+        """Let go of the model; the next call loads it again."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            await backend.aclose()
 
 
-class BackgroundLoop:
-    """An event loop in a thread of its own: rewards are awaited while the device computes."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-
-    def start(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
-        """Begin `work`; its result comes with the future."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    def close(self) -> None:
-        """End the loop."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+async def _reward(backend: RewardBackend, prompt: Any, completion: Any) -> float | None:
+    conversation = (*_messages(prompt, "user"), *_messages(completion, "assistant"))
+    try:
+        done = await backend.complete(Request(conversation, task="reward"))
+    except BackendError as error:
+        if error.fatal:
+            raise
+        return None
+    return float(json.loads(done.text)["reward"])
 
 
-async def _ask(
-    function: RewardFunction,
-    prompts: Sequence[Any],
-    completions: Sequence[Any],
-    completion_ids: Sequence[Sequence[int]],
-    columns: Mapping[str, Sequence[Any]],
-) -> Any:
-    given = {
-        "prompts": prompts,
-        "completions": completions,
-        "completion_ids": completion_ids,
-        **columns,
-    }
+async def _ask(function: RewardFunction, given: Mapping[str, Any]) -> Any:
+    """What a function says, given as much of `given` as it takes."""
+    taken = inspect.signature(function).parameters
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values()):
+        given = {name: value for name, value in given.items() if name in taken}
     called = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004
     if inspect.iscoroutinefunction(called):
         return await function(**given)

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
+_LEAVE_SHARE = 0.125
+"""Finished rows leave once they are this share: to let them go copies the cache of the others."""
+_BLOCK = 256
+
+
 class Episodes(NamedTuple):
     """Prompts with the responses that were sampled."""
 
@@ -36,6 +41,11 @@ class Episodes(NamedTuple):
     def response_mask(self) -> Tensor:
         """1.0 on response tokens, (B, T)."""
         return self.mask[:, -self.length :].float()
+
+    def to(self, device: Any) -> Episodes:
+        """The same on another device."""
+        tokens, mask, ended = (t.to(device) for t in (self.tokens, self.mask, self.ended))
+        return Episodes(tokens, mask, self.length, ended)
 
     def rows(self, places: Tensor) -> Episodes:
         """Some of the episodes, with columns that are padding in all of them cut off."""
@@ -97,20 +107,22 @@ def sample(
     tokens, mask = (t.to(device) for t in pad_left(prompts, pad))
     made = torch.full((len(prompts), most), pad, dtype=torch.long, device=device)
     there = torch.zeros((len(prompts), most), dtype=torch.long, device=device)
-    ended = torch.zeros(len(prompts), dtype=torch.bool, device=device)
-    stops = torch.tensor(sorted(ends), device=device)
-    alive = torch.arange(len(prompts), device=device)
-    step = _Steps(policy, tokens, mask)
+    stops = torch.tensor(sorted(ends), dtype=torch.long, device=device)
+    rows = torch.arange(len(prompts), device=device)
+    over = torch.zeros(len(prompts), dtype=torch.bool, device=device)
+    ended = over.clone()
+    step = _Steps(policy, tokens, mask, most)
     for t in range(most):
-        drawn = _draw(step.logits / temperature, generator)
-        made[alive, t], there[alive, t] = drawn, 1
-        over = torch.isin(drawn, stops)
-        ended[alive[over]] = True
-        if t + 1 == most or over.all():
+        drawn = draw(step.logits / temperature, generator)
+        made[rows, t], there[rows, t] = drawn.where(~over, pad), (~over).long()
+        ended[rows] |= (now := torch.isin(drawn, stops) & ~over)
+        over = over | now
+        gone = int(over.sum())
+        if t + 1 == most or gone == len(rows):
             break
-        if over.any():
+        if gone >= _LEAVE_SHARE * len(rows):
             step.keep(~over)
-            alive, drawn = alive[~over], drawn[~over]
+            rows, drawn, over = rows[~over], drawn[~over], over[~over]
         step.forward(drawn)
     used = int(there.any(dim=0).sum())
     return Episodes(
@@ -146,24 +158,27 @@ def joined(parts: Sequence[Episodes], order: Tensor, pad: int) -> Episodes:
 class _Steps:
     """A policy read token by token, its cache kept for the rows still alive."""
 
-    def __init__(self, policy: Any, tokens: Tensor, mask: Tensor) -> None:
+    def __init__(self, policy: Any, tokens: Tensor, mask: Tensor, most: int) -> None:
+        from rlaif.backends.engine import new_cache
+
         self._policy = policy
         self._mask = mask
-        self._read(tokens, (mask.cumsum(-1) - 1).clamp(min=0), None)
+        self._cache: Any = new_cache(policy, most)
+        self._read(tokens, (mask.cumsum(-1) - 1).clamp(min=0))
 
     def forward(self, drawn: Tensor) -> None:
         """Read one more token a row."""
         import torch
 
         self._mask = torch.cat([self._mask, torch.ones_like(drawn)[:, None]], dim=1)
-        self._read(drawn[:, None], self._mask.sum(-1, keepdim=True) - 1, self._cache)
+        self._read(drawn[:, None], self._mask.sum(-1, keepdim=True) - 1)
 
     def keep(self, rows: Tensor) -> None:
         """Forget the rows where `rows` is False."""
         self._mask = self._mask[rows]
         self._cache.batch_select_indices(rows.nonzero().squeeze(-1))
 
-    def _read(self, tokens: Tensor, places: Tensor, cache: Any) -> None:
+    def _read(self, tokens: Tensor, places: Tensor) -> None:
         import torch
 
         with torch.no_grad():
@@ -171,7 +186,7 @@ class _Steps:
                 input_ids=tokens,
                 attention_mask=self._mask,
                 position_ids=places,
-                past_key_values=cache,
+                past_key_values=self._cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
@@ -179,13 +194,35 @@ class _Steps:
         self.logits = made.logits[:, -1].float()
 
 
-def _draw(logits: Tensor, generator: Generator) -> Tensor:
-    """One token a row by the Gumbel trick's cheaper cousin: the least exponential over p.
+def draw(logits: Tensor, generator: Generator) -> Tensor:
+    """One token a row, (B,), each with its probability.
 
-    argmin of E_i / p_i with E_i ~ Exp(1) is i with probability p_i (exact, as in a race), and needs
-    no cumulative sum over the vocabulary.
+    The vocabulary is cut into blocks: a block is drawn by its mass, then a token within it. That
+    takes two random numbers a row instead of one for each word, and no sum over all words that
+    rounding could spoil.
+
+    Args:
+        logits: Shape (B, V), float32.
+        generator: On the device of the logits.
     """
     import torch
+    from torch.nn.functional import pad as filled
 
-    race = torch.empty_like(logits).exponential_(generator=generator)
-    return (logits.softmax(-1) / race).argmax(-1)
+    p = filled(logits.softmax(-1), (0, -logits.shape[-1] % _BLOCK))
+    blocks = p.view(len(p), -1, _BLOCK)
+    chances = torch.rand(
+        (len(p), 2), generator=generator, dtype=torch.float64, device=logits.device
+    )
+    block = _inverted(blocks.sum(-1), chances[:, 0])
+    return block * _BLOCK + _inverted(blocks[torch.arange(len(p)), block], chances[:, 1])
+
+
+def _inverted(masses: Tensor, chances: Tensor) -> Tensor:
+    """The first place of each row at which the summed masses pass the chance's share of them."""
+    import torch
+
+    summed = masses.double().cumsum(-1)
+    whole = summed[:, -1:]
+    # below the whole, so that a place is found, and above equal sums, so that it has mass
+    target = (chances[:, None] * whole).minimum(torch.nextafter(whole, torch.zeros_like(whole)))
+    return torch.searchsorted(summed, target, right=True).squeeze(-1)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rlaif.errors import DataError
 from rlaif.train.ppo.actor import ActorCritic, Said, read_last
 from rlaif.train.ppo.advantages import gae, kl_k1, kl_k3, masked_mean, token_rewards, whiten
 from rlaif.train.ppo.config import PPOConfig
-from rlaif.train.ppo.losses import policy_loss, token_logprobs, value_loss
+from rlaif.train.ppo.kernel import spoken
+from rlaif.train.ppo.losses import policy_loss, value_loss
 from rlaif.train.ppo.rollout import Episodes
+from rlaif.train.ppo.workers import Workers
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -24,7 +28,8 @@ class Batch:
     logprobs: Tensor
     values: Tensor
     entropy: Tensor
-    reference: Tensor
+    reference: Tensor | None
+    """What the reference said; None where there is none: the KL is then not known, and not paid."""
     advantages: Tensor
     returns: Tensor
     keep: Tensor
@@ -49,10 +54,11 @@ class Batch:
         if args.score_clip is not None:
             score = score.clamp(-args.score_clip, args.score_clip)
         learned = mask * self.keep[:, None]
-        k1 = kl_k1(self.logprobs, self.reference) * mask
-        k3 = kl_k3(self.logprobs, self.reference) * mask
+        reference = self.logprobs if self.reference is None else self.reference
+        k1 = kl_k1(self.logprobs, reference) * mask
+        k3 = kl_k3(self.logprobs, reference) * mask
         penalty = k1 if args.kl_estimator == "k1" else k3
-        rewards = token_rewards(score, penalty, learned, coefficient)
+        rewards = token_rewards(score * self.keep, penalty, learned, coefficient)
         if args.whiten_rewards:
             rewards = whiten(rewards, learned, shift_mean=False)
         advantages, self.returns = gae(
@@ -62,12 +68,13 @@ class Batch:
         lengths = mask.sum(dim=1)
         kept = self.keep.sum().clamp(min=1)
         spread = ((given - (given * self.keep).sum() / kept).square() * self.keep).sum() / kept
+        rewarded, known = bool(self.keep.any()), self.reference is not None
         return {
-            "reward": ((given * self.keep).sum() / kept).item(),
-            "reward_sd": spread.sqrt().item(),
+            "reward": ((given * self.keep).sum() / kept).item() if rewarded else None,
+            "reward_sd": spread.sqrt().item() if rewarded else None,
             "coverage": self.keep.mean().item(),
-            "kl": k1.sum(dim=1).mean().item(),
-            "kl_k3": k3.sum(dim=1).mean().item(),
+            "kl": k1.sum(dim=1).mean().item() if known else None,
+            "kl_k3": k3.sum(dim=1).mean().item() if known else None,
             "kl_coefficient": coefficient,
             "entropy": masked_mean(self.entropy, mask).item(),
             "length": lengths.mean().item(),
@@ -78,40 +85,55 @@ class Batch:
         }
 
 
-def make_batch(actor: ActorCritic, reference: Any, episodes: Episodes, args: PPOConfig) -> Batch:
+def make_batch(
+    actor: ActorCritic, reference: Any, episodes: Episodes, args: PPOConfig, workers: Workers
+) -> Batch:
     """What the policy, its value function and the reference say of episodes, without a gradient."""
     import torch
 
-    shape = episodes.response.shape
-    logprobs, values, spread, held = (
-        torch.zeros(shape, device=episodes.tokens.device) for _ in range(4)
-    )
-    with torch.no_grad():
-        for places in _groups(args):
-            rows = episodes.rows(places)
+    groups = [group for mini in _minis(episodes, args) for group in mini]
+    none = torch.zeros(episodes.response.shape)
+
+    def read(places: Tensor) -> Tensor:
+        rows = episodes.rows(places)
+        with torch.no_grad(), mixed(episodes.tokens.device, args):
             said = actor(rows.tokens, rows.mask, rows.length)
-            there = slice(0, rows.length)
-            logprobs[places, there] = said.logprobs
-            values[places, there] = said.values
-            spread[places, there] = said.entropy
-            held[places, there] = _reference(actor, reference, rows, said, args)
-    none = torch.zeros(shape, device=logprobs.device)
-    mask = episodes.response_mask
+            held = _reference(actor, reference, rows, args)
+        parts = (*said, said.logprobs if held is None else held)
+        return torch.stack([part * rows.response_mask for part in parts]).cpu()
+
+    whole = torch.stack([none] * 4)
+    for places, found in zip(groups, workers.share(groups, read), strict=True):
+        whole[:, places, : found.shape[-1]] = found
+    said = Said(*whole[:3].to(episodes.tokens.device))
+    held = whole[3].to(episodes.tokens.device) if has_reference(actor, reference) else None
+    empty = torch.zeros_like(said.logprobs)
     return Batch(
-        episodes, logprobs * mask, values * mask, spread, held * mask, none, none, none[:, 0]
+        episodes, said.logprobs, said.values, said.entropy, held, empty, empty, empty[:, 0]
     )
 
 
-def _reference(
-    actor: ActorCritic, reference: Any, rows: Episodes, said: Said, args: PPOConfig
-) -> Tensor:
+def has_reference(actor: ActorCritic, reference: Any) -> bool:
+    """Whether it is known what the policy was before training."""
+    return reference is not None or hasattr(actor.policy, "disable_adapter")
+
+
+def mixed(device: Any, args: PPOConfig) -> Any:
+    """Products in bfloat16 inside, if that is wanted."""
+    import torch
+
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=args.bf16)
+
+
+def _reference(actor: ActorCritic, reference: Any, rows: Episodes, args: PPOConfig) -> Any:
     if reference is not None:
         logits, _ = read_last(reference, rows.tokens, rows.mask, rows.length)
-        return token_logprobs(logits.float() / args.temperature, rows.response)
-    if not hasattr(actor.policy, "disable_adapter"):
-        return said.logprobs  # no penalty, no reference: the KL is not known, and not paid
+        return spoken(logits, rows.response, args.temperature, with_entropy=False)[0]
+    if not has_reference(actor, reference):
+        return None
     with actor.reference():
-        return actor(rows.tokens, rows.mask, rows.length, with_values=False).logprobs
+        said = actor(rows.tokens, rows.mask, rows.length, with_values=False, with_entropy=False)
+    return said.logprobs
 
 
 def learn(
@@ -120,58 +142,68 @@ def learn(
     batch: Batch,
     chance: Generator,
     args: PPOConfig,
-    rate: float,
+    workers: Workers,
 ) -> dict[str, Any]:
     """Move the weights by a batch; the figures of the last epoch.
 
     The first epoch takes the episodes in the groups in which they were read, so that its first
     ratio is 1 exactly.
+
+    Raises:
+        DataError: a gradient is not finite; the weights are as they were before that step.
     """
     import torch
 
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    size = args.batch_size // args.mini_batches
-    order = torch.arange(args.batch_size)
+    order = None
     figures: dict[str, Any] = {}
     for epoch in range(args.epochs):
         if epoch:
-            order = torch.randperm(args.batch_size, generator=chance, device=chance.device).cpu()
+            order = torch.randperm(args.batch_size, generator=chance)
         sums = _Sums()
-        for mini in order.split(size):
-            _step(actor, optimizer, batch, mini, args, sums)
-        if not epoch:
-            figures["first_ratio"] = sums.first_ratio
-        figures |= {**sums.means(), "epochs": epoch + 1}
+        for mini in _minis(batch.episodes, args, order):
+            _step(actor, optimizer, batch, mini, args, sums, workers)
+        found = sums.means(workers)
+        figures = found | {
+            "epochs": epoch + 1,
+            "first_ratio": found["first_ratio"] if not epoch else figures["first_ratio"],
+        }
         if args.kl_stop is not None and figures["policy_kl"] > args.kl_stop:
             break
     return figures
 
 
 def _step(
-    actor: ActorCritic, optimizer: Any, batch: Batch, mini: Tensor, args: PPOConfig, sums: _Sums
+    actor: ActorCritic,
+    optimizer: Any,
+    batch: Batch,
+    mini: Sequence[Tensor],
+    args: PPOConfig,
+    sums: _Sums,
+    workers: Workers,
 ) -> None:
     """One step of the optimizer on the episodes of a mini-batch that have a reward."""
     import torch
 
     learned = batch.episodes.response_mask * batch.keep[:, None]
-    total = learned[mini].sum()
+    total = sum(float(learned[places].sum()) for places in mini)
     if not total:
         return
     optimizer.zero_grad(set_to_none=True)
-    for places in mini.split(args.micro_batch_size):
+    for places in mini[workers.rank :: workers.count]:
         mask = learned[places]
         if not mask.any():
             continue
-        loss, told = _loss(actor, batch, places, mask, args)
-        share = mask.sum() / total
-        (loss * share).backward()
+        with mixed(mask.device, args):
+            loss, told = _loss(actor, batch, places, mask, args)
+        (loss * (mask.sum() / total)).backward()
         sums.add(told, mask.sum())
-    norm = torch.nn.utils.clip_grad_norm_(
-        [p for p in actor.parameters() if p.requires_grad], args.max_grad_norm
-    )
+    moving = [p for p in actor.parameters() if p.requires_grad]
+    workers.add_gradients(moving)
+    norm = float(torch.nn.utils.clip_grad_norm_(moving, args.max_grad_norm))
+    if not math.isfinite(norm):
+        raise DataError("the gradient is not finite: lower learning_rate, or the rewards' scale")
     optimizer.step()
-    sums.norms.append(float(norm))
+    sums.norms.append(norm)
 
 
 def _loss(
@@ -180,8 +212,8 @@ def _loss(
     rows = batch.episodes.rows(places)
     there = slice(0, rows.length)
     mask = mask[:, there]
-    with_entropy = args.entropy_coefficient > 0
-    said = actor(rows.tokens, rows.mask, rows.length, entropy_gradient=with_entropy)
+    wanted = args.entropy_coefficient != 0
+    said = actor(rows.tokens, rows.mask, rows.length, with_entropy=wanted)
     policy = policy_loss(
         said.logprobs,
         batch.logprobs[places, there],
@@ -196,8 +228,9 @@ def _loss(
         mask,
         clip=args.value_clip,
     )
-    spread = masked_mean(said.entropy, mask)
-    loss = policy.loss + args.value_coefficient * value - args.entropy_coefficient * spread
+    loss = policy.loss + args.value_coefficient * value
+    if wanted:
+        loss = loss - args.entropy_coefficient * masked_mean(said.entropy, mask)
     return loss, {
         "loss": loss.detach(),
         "policy_loss": policy.loss.detach(),
@@ -216,27 +249,45 @@ class _Sums:
         self._weighted: dict[str, float] = {}
         self._tokens = 0.0
         self.norms: list[float] = []
-        self.first_ratio = 1.0
+        self._first_ratio: float | None = None
 
     def add(self, told: dict[str, Tensor], tokens: Tensor) -> None:
         """Count the figures of a micro-batch."""
         n = float(tokens)
-        if not self._tokens:
-            self.first_ratio = float(told["ratio"])
+        if self._first_ratio is None:
+            self._first_ratio = float(told["ratio"])
         self._tokens += n
         for name, value in told.items():
             self._weighted[name] = self._weighted.get(name, 0.0) + n * float(value)
 
-    def means(self) -> dict[str, Any]:
-        """The figures, by name."""
-        made: dict[str, Any] = {k: v / self._tokens for k, v in self._weighted.items()}
-        made["grad_norm"] = sum(self.norms) / len(self.norms) if self.norms else None
+    def means(self, workers: Workers) -> dict[str, Any]:
+        """The figures, by name, over all processes."""
+        found = workers.everyones((self._weighted, self._tokens, self._first_ratio))
+        tokens = sum(n for _, n, _ in found)
+        names = next((names for names, _, _ in found if names), {})
+        made: dict[str, Any] = {
+            name: sum(sums.get(name, 0.0) for sums, _, _ in found) / tokens for name in names
+        }
+        made["first_ratio"] = next((first for _, _, first in found if first is not None), None)
+        made["grad_norm"] = sum(self.norms) / len(self.norms)
         return made
 
 
-def _groups(args: PPOConfig) -> list[Tensor]:
-    """The episodes of a batch as the first epoch takes them."""
+def _minis(episodes: Episodes, args: PPOConfig, order: Tensor | None = None) -> list[list[Tensor]]:
+    """Mini-batches of episodes, each as the groups that are in memory at once, of like length.
+
+    Args:
+        episodes: All of an update, or of an evaluation.
+        args: The sizes.
+        order: Shape (B,); as they stand where it is not given.
+    """
     import torch
 
-    minis = torch.arange(args.batch_size).split(args.batch_size // args.mini_batches)
-    return [places for mini in minis for places in mini.split(args.micro_batch_size)]
+    n = len(episodes.tokens)
+    order = torch.arange(n) if order is None else order
+    lengths = episodes.mask.sum(dim=1).cpu()
+    minis = order.split(max(1, n // args.mini_batches))
+    return [
+        list(mini[lengths[mini].argsort(stable=True)].split(args.micro_batch_size))
+        for mini in minis
+    ]

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from rlaif.errors import ConfigError, SpecError
-from rlaif.train.data import load_preferences, require_train_extra, rows_digest
+from rlaif.train.data import (
+    held_out_split,
+    load_preferences,
+    provenance,
+    require_train_extra,
+    rows_digest,
+    without_prompts_of,
+)
 
 datasets = pytest.importorskip("datasets")
 
@@ -34,16 +41,58 @@ def _folder(path: Path, rows: dict[str, list[dict[str, Any]]] | list[dict[str, A
     return path
 
 
-@pytest.mark.parametrize("row", [ROW, TURNS, TURNS | {"margin": 0.5, "judge": "m"}])
+@pytest.mark.parametrize("row", [ROW, TURNS, TURNS | {"verdict_id": "v", "consistent": True}])
 def test_jsonl_becomes_conversations_in_three_columns(row: dict[str, Any], tmp_path: Path) -> None:
     rows = load_preferences(_jsonl(tmp_path / "rows.jsonl", row, row))
     assert rows.column_names == ["prompt", "chosen", "rejected"]
     assert list(rows) == [TURNS, TURNS]
 
 
+def test_labels_and_their_origin_come_along_as_far_as_there_are_any(tmp_path: Path) -> None:
+    sure = {"p_chosen": 1, "margin": 1.0, "judge": "m", "rubric": None, "weight": 2}
+    unsure = {"p_chosen": 0.75, "judge": "n", "margin": None}
+    path = _jsonl(tmp_path / "rows.jsonl", ROW | sure, ROW | unsure)
+    rows = load_preferences(path)
+    assert rows["p_chosen"][:] == [1.0, 0.75]
+    assert rows["margin"][:] == [1.0, None]
+    assert rows["weight"][:] == [2.0, None]
+    assert provenance(rows) == {"judge": "m, n"}
+    folder = _folder(tmp_path / "folder", [TURNS | {"p_chosen": 0.9}])
+    assert load_preferences(folder)["p_chosen"][:] == [0.9]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"p_chosen": 1.2}, {"p_chosen": "high"}, {"margin": -2}, {"weight": -1}, {"weight": True}],
+)
+def test_a_label_out_of_range_is_named(wrong: dict[str, Any], tmp_path: Path) -> None:
+    [name] = wrong
+    sources = [_jsonl(tmp_path / "rows.jsonl", ROW, ROW | wrong)]
+    if not isinstance(wrong[name], bool | str):
+        sources.append(_folder(tmp_path / "folder", [TURNS | {name: 0.5}, TURNS | wrong]))
+    for path in sources:
+        with pytest.raises(SpecError) as caught:
+            load_preferences(path)
+        assert (caught.value.line, caught.value.field) == (2, name)
+
+
+def test_no_prompt_is_trained_on_and_measured_on(tmp_path: Path) -> None:
+    made = [ROW | {"prompt": f"Why {n // 2}?", "chosen": f"So {n}."} for n in range(200)]
+    rows = load_preferences(_jsonl(tmp_path / "rows.jsonl", *made))
+    kept, held_out = held_out_split(rows, 0.3)
+    sides = [{p[0]["content"] for p in part["prompt"]} for part in (kept, held_out)]
+    assert not sides[0] & sides[1]
+    assert len(kept) + len(held_out) == 200
+    assert 40 <= len(held_out) <= 80
+    # a row's side does not depend on the other rows
+    again = held_out_split(rows.select(range(50)), 0.3)[1]
+    assert list(again) == list(held_out)[: len(again)]
+    assert len(without_prompts_of(rows, kept)) == len(held_out)
+
+
 def test_a_folder_has_the_same_rows_in_whatever_split(tmp_path: Path) -> None:
     other = TURNS | {"chosen": [{"role": "assistant", "content": "Other."}]}
-    extra = {"p_chosen": 0.9}
+    extra = {"consistent": True}
     split = _folder(tmp_path / "split", {"train": [TURNS | extra], "test": [other | extra]})
     assert list(load_preferences(split)) == [TURNS]
     assert list(load_preferences(split, "test")) == [other]
@@ -52,7 +101,7 @@ def test_a_folder_has_the_same_rows_in_whatever_split(tmp_path: Path) -> None:
 
 def test_the_digest_is_of_the_rows_whatever_file_they_come_from(tmp_path: Path) -> None:
     file = load_preferences(_jsonl(tmp_path / "rows.jsonl", ROW))
-    folder = load_preferences(_folder(tmp_path / "folder", [TURNS | {"margin": 1.0}]))
+    folder = load_preferences(_folder(tmp_path / "folder", [TURNS | {"verdict_id": "v"}]))
     assert rows_digest(file) == rows_digest(folder)
     twice = load_preferences(_jsonl(tmp_path / "twice.jsonl", ROW, ROW))
     other = load_preferences(_jsonl(tmp_path / "other.jsonl", ROW | {"chosen": "So!"}))

@@ -13,7 +13,8 @@ pytest.importorskip("trl")
 from rlaif.backends.base import BackendOptions
 from rlaif.backends.local import open_local, weights_digest
 from rlaif.errors import ConfigError, DataError
-from rlaif.train.dpo import DPOSettings, last_checkpoint, train_dpo
+from rlaif.train.checkpoints import last_checkpoint
+from rlaif.train.dpo import DPOSettings, train_dpo
 
 SETTINGS = DPOSettings(
     learning_rate=1e-2, batch_size=2, micro_batch_size=1, max_length=128, lora_rank=4, save_steps=2
@@ -73,7 +74,7 @@ def test_what_is_done_is_not_done_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output, summary = unbroken
-    monkeypatch.setattr("rlaif.train.dpo._build_trainer", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("rlaif.train.dpo.DPO.build", lambda *_: pytest.fail("trained again"))
     assert train_dpo(tiny_model, rows, output, SETTINGS, home=home) == summary
 
 
@@ -133,6 +134,7 @@ def test_rows_that_are_too_long_are_counted(
         tiny_model, datasets.Dataset.from_list(long), tmp_path / "run", SETTINGS, home=home
     )
     assert (summary["rows"], summary["rows_trained"], summary["rows_too_long"]) == (4, 3, 1)
+    assert summary["rows_cut"] == 0
     for row in long:
         row["prompt"][0]["content"] = "x" * 400
     with pytest.raises(DataError, match="all 4 rows are longer than 128 tokens"):
@@ -146,7 +148,7 @@ def test_other_settings_need_another_folder(
 ) -> None:
     from dataclasses import replace
 
-    with pytest.raises(ConfigError, match="settings was"):
+    with pytest.raises(ConfigError, match=r"settings\.beta was 0\.1"):
         train_dpo(tiny_model, rows, unbroken[0], replace(SETTINGS, beta=0.5), home=home)
 
 

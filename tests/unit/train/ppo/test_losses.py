@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import tensor
 
-from rlaif.train.ppo.losses import entropy, policy_loss, token_logprobs, value_loss
+from rlaif.train.ppo.losses import policy_loss, value_loss
 
 ONES = torch.ones(1, 3, dtype=torch.float64)
 
@@ -68,16 +68,3 @@ def test_gradients_are_those_of_the_formulas() -> None:
     assert torch.autograd.gradcheck(
         lambda x: value_loss(x, old, returns, mask, clip=0.2)[0], (moving,)
     )
-    logits = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(entropy, (logits,))
-
-
-def test_log_probabilities_and_entropy_are_those_of_the_softmax() -> None:
-    logits = torch.randn(2, 3, 7, dtype=torch.float64)
-    tokens = torch.randint(7, (2, 3))
-    whole = logits.log_softmax(-1)
-    torch.testing.assert_close(
-        token_logprobs(logits, tokens), whole.gather(-1, tokens[..., None])[..., 0]
-    )
-    torch.testing.assert_close(entropy(logits), -(whole.exp() * whole).sum(-1))
-    assert entropy(torch.zeros(4)).item() == pytest.approx(math.log(4))

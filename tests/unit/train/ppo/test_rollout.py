@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rlaif.train.ppo.actor import ActorCritic, positions, without_dropout
-from rlaif.train.ppo.rollout import Episodes, _draw, pad_left, sample
+from rlaif.train.ppo.rollout import Episodes, pad_left, sample
+from rlaif.train.ppo.rollout import draw as draw_tokens
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
 
@@ -70,7 +71,7 @@ def test_a_response_ends_with_its_first_end_token(policy: Any) -> None:
 
 def test_draws_follow_the_probabilities() -> None:
     logits = torch.tensor([0.5, 0.3, 0.2]).log().expand(20_000, 3)
-    drawn = _draw(logits, torch.Generator().manual_seed(0))
+    drawn = draw_tokens(logits, torch.Generator().manual_seed(0))
     shares = torch.bincount(drawn, minlength=3) / 20_000
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.012, rtol=0)
 
@@ -98,7 +99,7 @@ def test_values_start_at_zero_and_their_gradient_reaches_the_trunk(policy: Any) 
     made, actor = draw(policy), ActorCritic(policy)
     said = actor(made.tokens, made.mask, made.length)
     assert said.values.abs().max() == 0
-    assert not said.entropy.requires_grad
+    assert said.entropy.min() > 0
     torch.nn.init.ones_(actor.value_head.weight)
     policy.zero_grad()
     actor(made.tokens, made.mask, made.length).values.sum().backward()
@@ -145,3 +146,12 @@ def test_dropout_is_switched_off() -> None:
     module = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(2, 2))
     without_dropout(module)
     assert torch.equal(module[0](torch.ones(8)), torch.ones(8))
+
+
+def test_values_may_leave_the_trunk_alone(policy: Any) -> None:
+    made, actor = draw(policy), ActorCritic(policy, value_gradient=False)
+    torch.nn.init.ones_(actor.value_head.weight)
+    policy.zero_grad()
+    actor(made.tokens, made.mask, made.length).values.sum().backward()
+    assert actor.value_head.weight.grad.abs().max() > 0
+    assert policy.get_input_embeddings().weight.grad is None
