@@ -1,0 +1,1 @@
+"""The HTTP service: verdicts and rewards for trainers and pipelines, jobs that survive."""

@@ -1,0 +1,73 @@
+"""What the service counts, as Prometheus reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from rlaif.types import Verdict
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """The counts of one server process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "rlaif_requests", "Requests answered.", ["route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "rlaif_request_seconds",
+            "Seconds from a request to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._verdicts = Counter(
+            "rlaif_verdicts",
+            "Verdicts given; outcome is ok or why there is none.",
+            ["kind", "outcome"],
+            registry=self._registry,
+        )
+        self._calls = Counter(
+            "rlaif_calls",
+            "Calls behind verdicts; cached ones came from the store.",
+            ["cached"],
+            registry=self._registry,
+        )
+        self._cost = Counter(
+            "rlaif_cost_usd", "US dollars paid for calls.", registry=self._registry
+        )
+        self._runs = Gauge("rlaif_runs", "Runs by state.", ["state"], registry=self._registry)
+        self._known: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        known = self._known.get((route, status))
+        if known is None:  # to find a labelled child takes longer than to count
+            count = self._requests.labels(route, str(status)).inc
+            known = self._known[route, status] = (count, self._seconds.labels(route).observe)
+        known[0]()
+        known[1](seconds)
+
+    def judged(self, verdicts: Iterable[Verdict]) -> None:
+        """Count verdicts and the calls behind them."""
+        for verdict in verdicts:
+            self._verdicts.labels(verdict.kind, verdict.cause or "ok").inc()
+            for call in verdict.calls:
+                self._calls.labels("yes" if call.cached else "no").inc()
+                if call.cost_usd and not call.cached:
+                    self._cost.inc(call.cost_usd)
+
+    def runs(self, counts: dict[str, int]) -> None:
+        """Tell how many runs are in each state."""
+        for state, count in counts.items():
+            self._runs.labels(state).set(count)
+
+    def text(self) -> bytes:
+        """All of it, in Prometheus's format."""
+        return generate_latest(self._registry)

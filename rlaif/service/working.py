@@ -1,0 +1,262 @@
+"""What works on runs: takes one that waits, judges its data into its folder, and takes the next.
+
+Every reply is in the store before it counts, so a run that a dead server left is simply done again:
+what was answered is not asked a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlaif.api.judging import Judge
+from rlaif.backends.budgeted import Budget
+from rlaif.cli.judging import comparisons_in, responses_in
+from rlaif.cli.options import data_digest
+from rlaif.cli.ranking import rankings_in
+from rlaif.errors import ConfigError, RlaifError
+from rlaif.judge.tournament import Tournament
+from rlaif.runner import Tally, write_verdicts
+from rlaif.service.accounts import LOCAL, Caller
+from rlaif.service.runs import Run, RunBook
+from rlaif.service.state import Service
+from rlaif.store.runs import RunFolder
+from rlaif.types import Candidate, Item, Verdict, as_dict
+
+_LOOK_S = 0.5
+"""Seconds between looks for a run, and between notes of how far one is."""
+_DRAIN_S = 5.0
+
+_log = logging.getLogger("rlaif.service")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one run does, to one piece of its data after the other."""
+
+    pieces: Callable[[], Iterable[Any]]
+    judge: Callable[[Any], Awaitable[Verdict]]
+    config: dict[str, Any]
+
+
+@dataclass
+class _Progress:
+    """How far a run is."""
+
+    total: int | None = None
+    done: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+
+class Worker:
+    """Works on the runs of a service until it is stopped.
+
+    Args:
+        service: Whose runs.
+        book: The runs.
+        done: Told the id of each run that is done.
+    """
+
+    def __init__(
+        self, service: Service, book: RunBook, done: Callable[[str], object] = str
+    ) -> None:
+        self._service = service
+        self._book = book
+        self._done = done
+        self._stopping = asyncio.Event()
+        self._stops: set[threading.Event] = set()
+
+    async def work(self) -> None:
+        """Take runs and do them, as many at once as the configuration allows; until stopped."""
+        running: set[asyncio.Task[None]] = set()
+        most = self._service.config.limits.runs_at_once
+        while not self._stopping.is_set():
+            try:
+                while len(running) < most and (run := self._book.claim()) is not None:
+                    task = asyncio.create_task(self._carry_out(run))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                self._service.metrics.runs(self._book.counts())
+            except RlaifError as error:
+                _log.error("runs cannot be taken: %s", error)
+            await _first(self._stopping.wait(), _LOOK_S)
+        for stop in self._stops:
+            stop.set()
+        if running:
+            _, left = await asyncio.wait(running, timeout=_DRAIN_S)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Begin nothing new; what is in flight has some seconds, and the rest is left for later."""
+        self._stopping.set()
+
+    async def _carry_out(self, run: Run) -> None:
+        stop = threading.Event()
+        self._stops.add(stop)
+        try:
+            await self._judge(run, stop)
+        except RlaifError as error:
+            self._book.end(run.id, "failed", error=str(error)[:600])
+        except asyncio.CancelledError:
+            self._book.release(run.id)
+            raise
+        except Exception as error:
+            _log.error("the run %s failed: %s", run.id, type(error).__name__)
+            self._book.end(run.id, "failed", error="the service failed; see its log")
+        finally:
+            self._stops.discard(stop)
+
+    async def _judge(self, run: Run, stop: threading.Event) -> None:
+        spent = run.cost_usd  # by a server that died
+        budget_usd = run.work.get("budget_usd")
+        budget = Budget(None if budget_usd is None else max(0.0, budget_usd - spent))
+        task = await asyncio.to_thread(self._prepare, run, budget)
+        progress = _Progress()
+        progress.total = await asyncio.to_thread(lambda: sum(1 for _ in task.pieces()))
+
+        async def judged(piece: Any) -> Verdict:
+            verdict = await task.judge(piece)
+            progress.tally.add(verdict)
+            self._service.judged([verdict])
+            return verdict
+
+        def note() -> bool:
+            tally = progress.tally
+            cost = spent + tally.cost_usd
+            return self._book.advance(run.id, progress.total, tally.done, tally.ok, cost)
+
+        async def noting() -> None:
+            while True:
+                if note():
+                    stop.set()
+                await asyncio.sleep(_LOOK_S)
+
+        for name in ("verdicts.index", "report.html"):  # of an earlier time
+            with suppress(OSError):
+                (folder_of(self._service.root, run.id) / name).unlink()
+        notes = asyncio.create_task(noting())
+        try:
+            summary = await write_verdicts(
+                task.pieces(),
+                judged,
+                RunFolder(folder_of(self._service.root, run.id), task.config),
+                concurrency=lambda: self._service.bench.width(run.work["judge"]),
+                stop=stop,
+                also=lambda: {"cost_before_usd": spent} if spent else {},
+            )
+        finally:
+            notes.cancel()
+        cancelled = note()
+        if not summary.get("interrupted"):
+            self._book.end(run.id, "done", summary=summary)
+            self._done(run.id)
+        elif cancelled:
+            self._book.end(run.id, "cancelled", summary=summary)
+        else:
+            self._book.release(run.id)
+
+    def _prepare(self, run: Run, budget: Budget) -> Task:
+        """What the run does. Reads its data, which takes a while."""
+        work = run.work
+        caller = self._owner(run)
+        judge = self._service.bench.judge(
+            work["judge"], work["rubric"], self._service.budget(caller), budget
+        )
+        source = self.source(run)
+        pieces = _pieces(source, work)
+        ref, ask = _asker(judge, work["kind"], pieces)
+        config = {
+            "command": f"serve {work['kind']}",
+            "data_sha256": data_digest(source),
+            "limit": work.get("limit"),
+            "pairs": work.get("pairs"),
+            "judge": as_dict(ref),
+            "backend": judge.backend.identity,
+        }
+        return Task(pieces, ask, config)
+
+    def source(self, run: Run) -> Path:
+        """Where the data of a run is.
+
+        Raises:
+            ConfigError: the configuration has no folder of data sets any more.
+        """
+        data = run.work["data"]
+        if "upload" in data:
+            uploads = self._service.root / "uploads" / str(run.token)
+            return Path(uploads, data["upload"], data["name"])
+        return input_path(self._service.config.inputs, data["path"])
+
+    def _owner(self, run: Run) -> Caller:
+        if run.token == LOCAL.id:
+            return LOCAL
+        caller = self._service.tokens.numbered(run.token)
+        if caller is None:
+            raise ConfigError("the token of this run was revoked")
+        return caller
+
+
+def folder_of(root: Path, name: str) -> Path:
+    """The folder of the run called `name`."""
+    return root / "runs" / name
+
+
+def input_path(inputs: str | None, path: str) -> Path:
+    """Where a data set below the folder `inputs` is.
+
+    Raises:
+        ConfigError: there is no such folder, the path leads out of it, or to nothing.
+    """
+    if inputs is None:
+        raise ConfigError("this service reads no data sets of its own: upload one")
+    root = Path(inputs).resolve()
+    try:
+        found = (root / path).resolve()
+        inside = found.is_relative_to(root) and found != root and found.exists()
+    except (OSError, ValueError):
+        inside = False
+    if not inside:
+        raise ConfigError("there is no such data set below the configured folder")
+    return found
+
+
+def _pieces(source: Path, work: Any) -> Callable[[], Iterable[Any]]:
+    limit = work.get("limit")
+    if work["kind"] == "score":
+        return lambda: responses_in(source, limit)
+    if work["kind"] == "compare":
+        return lambda: comparisons_in(source, limit, work.get("pairs") or "all")
+    return lambda: rankings_in(source, limit)
+
+
+def _asker(
+    judge: Judge, kind: str, pieces: Callable[[], Iterable[Any]]
+) -> tuple[Any, Callable[[Any], Awaitable[Verdict]]]:
+    """Who judges, for the run's configuration, and what judges one piece."""
+    if kind == "score":
+        judged: Iterable[tuple[Item, Sequence[Candidate]]] = (
+            (item, (one,)) for item, one in pieces()
+        )
+        grader = judge.pointwise(judged)
+        return grader.ref, lambda pair: grader.score(*pair)
+    if kind == "compare":
+        comparer = judge.pairwise((pair.item, (pair.a, pair.b)) for pair in pieces())
+        return comparer.ref, comparer.compare
+    ranker = Tournament(judge.pairwise(pieces()))
+    return ranker.ref, lambda pair: ranker.rank(*pair)
+
+
+async def _first(what: Awaitable[Any], seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await what
+    except TimeoutError:
+        return
