@@ -32,6 +32,7 @@ PACKAGES = (
 EXTRAS: dict[str, tuple[str, ...]] = {
     "local": ("torch", "transformers", "accelerate", "gguf", "safetensors"),
     "train": ("datasets", "peft", "trl"),
+    "service": ("starlette", "uvicorn", "httptools", "prometheus-client"),
 }
 """The packages that each extra brings; `train` brings those of `local` too."""
 

@@ -134,7 +134,7 @@ class OpenRLHFReward:
 
 
 def response_in(query: str, prompt: str) -> str:
-    """The response in an OpenRLHF query: what follows the prompt, without special tokens at its end.
+    """The response in an OpenRLHF query: what follows the prompt, no special tokens at its end.
 
     Raises:
         DataError: the query does not begin with the prompt.
