@@ -6,12 +6,13 @@
 
 1. critique   first responses, criticized and revised; kept where the judge prefers the revision
 2. export     rows to train on: revisions, and the pairs that were judged
-3. generate   two responses to each prompt
-4. compare    the label of each pair by a principle, soft, both orders
-5. prefer     the labels as preference rows
-6. dpo        the model trained on them
-7. after      the trained model answers the prompts that training never saw
-8. table      before and after on those prompts: words, refusals, stock phrases
+3. sft        the model that imitates the revisions, where any was kept
+4. generate   two responses to each prompt, by that model
+5. compare    the label of each pair by a principle, soft, both orders
+6. prefer     the labels as preference rows
+7. dpo        the model trained on them
+8. after      the trained model answers the prompts that training never saw
+9. table      before and after on those prompts: words, refusals, stock phrases
 
 A model of 135 million parameters writes no critique worth the name, and its labels are near chance.
 What the run shows is that every step takes what the one before it made, and what the checks say of
@@ -60,12 +61,16 @@ def steps(options: argparse.Namespace, train: Path, held_out: Path) -> Iterator[
     yield ("constitution", "critique", train, *asked, "-c", c, "-n", options.rounds,
            "--judge", options.judge or model, "--examples", 1, *short, "-o", chains)  # fmt: skip
     yield ("constitution", "export", chains, "--max-length-ratio", 8, "-o", folder / "rows")
-    yield "generate", train, *asked, "-n", 2, *short, "-o", drawn
+    policy = model
+    if options.plan or any((folder / "rows" / "sft").glob("train.jsonl")):
+        policy = f"local/{folder / 'sft'}"
+        yield "train", "sft", folder / "rows" / "sft", "-m", model, "-o", folder / "sft"
+    yield "generate", train, "-m", policy, "--max-failures", 1, "-n", 2, *short, "-o", drawn
     # a small model spreads its probability: what lies on the letters is taken, and told
     yield ("constitution", "compare", drawn, "-m", options.judge or model, "-c", c,
            "--least-mass", 0.0, "--examples", 1, "--max-failures", 1, "-o", labels)  # fmt: skip
     yield ("prefer", labels, "--inconsistent", "--max-length-ratio", 8, "-o", folder / "pairs")
-    yield "train", "dpo", folder / "pairs", "-m", model, "-o", tuned
+    yield "train", "dpo", folder / "pairs", "-m", policy, "-o", tuned
     yield "generate", held_out, *asked, "-n", 1, *short, "-o", folder / "before"
     yield ("generate", held_out, "-m", f"local/{tuned}", "--max-failures", 1, "-n", 1, *short,
            "-o", folder / "after")  # fmt: skip

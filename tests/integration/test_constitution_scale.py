@@ -88,8 +88,8 @@ def test_the_whole_loop_is_commands_that_there_are(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     lines = [line.split()[2:] for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == [
-        *("constitution", "constitution", "generate", "constitution", "prefer", "train"),
-        *("generate", "generate"),
+        *("constitution", "constitution", "train", "generate", "constitution", "prefer"),
+        *("train", "generate", "generate"),
     ]
     root = typer.main.get_command(app)
     for line in lines:
