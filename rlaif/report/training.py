@@ -47,16 +47,24 @@ class Panel:
 PANELS = (
     Panel("Reward", "reward", ("reward", "eval_reward", "gold_reward"), smooth=True),
     Panel("Reward by source", "reward", (), ("reward/", "rewards/")),
+    Panel(
+        "Implicit reward",
+        "nats",
+        ("rewards/chosen", "rewards/rejected", "rewards/margins"),
+    ),
     Panel("KL from the start", "nats a response", ("kl", "kl_k3"), smooth=True),
     Panel("Length", "tokens", ("length", "length_p95")),
     Panel("Loss", "loss", ("loss", "eval_loss"), smooth=True),
     Panel("Loss by part", "loss", ("policy_loss", "value_loss")),
     Panel("Entropy", "nats a token", ("entropy",)),
-    Panel("Accuracy", "share", ("accuracy", "eval_accuracy")),
+    Panel("Accuracy", "share", ("accuracy", "eval_accuracy", "rewards/accuracies")),
     Panel("Coverage", "share of episodes with a reward", ("coverage",)),
     Panel("Cost", "US dollars", ("cost_usd",)),
 )
 """What is drawn, in this order; all that is logged stands in the table below."""
+
+_OF_PREFERENCES = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
+"""What DPO logs beside the rewards that have a source."""
 
 
 def training_page(path: Path) -> Page:
@@ -93,7 +101,9 @@ def panels(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> list[Block]:
     charts: list[Block] = []
     for panel in PANELS:
         names = [n for n in panel.names if _points(rows, n)]
-        names += [n for p in panel.prefixes for n in _with_prefix(rows, p)]
+        names += [
+            n for p in panel.prefixes for n in _with_prefix(rows, p) if n not in _OF_PREFERENCES
+        ]
         series = [(name, *_points(rows, name)) for name in names]
         if not series:
             continue

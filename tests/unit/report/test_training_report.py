@@ -52,7 +52,8 @@ def test_every_kind_of_trainer_has_its_curves(tmp_path: Path) -> None:
     dpo = [{"step": i, "loss": 0.69 - i / 100, "rewards/margins": i / 10} for i in range(1, 5)]
     page = render_page(training_page(run(tmp_path / "dpo", dpo, rows_trained=32)))
     assert "<figcaption>Loss</figcaption>" in page
-    assert "<figcaption>Reward by source</figcaption>" in page
+    assert "<figcaption>Implicit reward</figcaption>" in page
+    assert "<figcaption>Reward by source</figcaption>" not in page
     assert "no preference" in page
     assert "32 rows" in page
 
