@@ -65,33 +65,6 @@ def test_a_bandit_of_letters_is_solved(build: Build, seed: int) -> None:
     assert trainer.train()["last"]["reward"] > 0.95
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_a_fixed_word_is_learned(build: Build, seed: int) -> None:
-    """`ok`, and then the end: 4,096 episodes, from a policy that has no idea."""
-
-    def word(completions: list[str], **_: Any) -> list[float]:
-        return [
-            sum(a == b for a, b in zip(text[:2], "ok", strict=False)) / 2 + (len(text) == 2) / 2
-            for text in completions
-        ]
-
-    trainer = build(
-        word,
-        seed=seed,
-        total_episodes=4096,
-        batch_size=64,
-        micro_batch_size=32,
-        rollout_batch_size=64,
-        epochs=4,
-        learning_rate=1e-2,
-        kl_coefficient=0.0,
-        eval_dataset=PROMPTS * 10,
-        entropy_coefficient=0.003,
-    )
-    assert trainer.train()["eval_last"]["eval_reward"] > 1.3
-
-
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(build: Build, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"total_episodes": 32, "kl_target": 0.5, "epochs": 3}
     whole = build(output_dir=tmp_path / "whole", **settings)
