@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,7 +91,7 @@ def _parse(document: YamlFile, known: tuple[str, ...]) -> Thresholds:
     return Thresholds(
         name=str(document.data.get("name", document.path)),
         bounds={
-            name: _bounds(document, name)
+            name: read_bounds(document, "checks", name, within=1)
             for name in _known(document, checks, known, lambda name: ("checks", name))
         },
         strict=strict,
@@ -107,9 +108,21 @@ def _known(document: YamlFile, names: Iterable[Any], known: tuple[str, ...], pla
     return names
 
 
-def _bounds(document: YamlFile, name: str) -> Bounds:
-    place = ("checks", name)
-    given = document.data["checks"][name]
+def read_bounds(document: YamlFile, section: str, name: str, within: float = math.inf) -> Bounds:
+    """The `{least, most}` under `name` in a section of a file.
+
+    Args:
+        document: The file.
+        section: The mapping that holds it.
+        name: Its key there.
+        within: Ends lie from minus this to this.
+
+    Raises:
+        SpecError: there are no bounds, or they are none.
+    """
+    place = (section, name)
+    given = document.data[section][name]
+    wanted = "a number" if within == math.inf else f"a number from {-within:g} to {within:g}"
     if not isinstance(given, Mapping):
         raise document.error(f"should be {{least, most}}, found {describe(given)}", *place)
     for key, value in given.items():
@@ -117,8 +130,8 @@ def _bounds(document: YamlFile, name: str) -> Bounds:
             message = f"is not a known field; {suggestion(str(key), ('least', 'most'))}"
             raise document.error(message, *place, key)
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not -1 <= value <= 1:
-            message = f"should be a number from -1 to 1, found {describe(value)}"
+        if not number or not (abs(value) <= within and abs(value) < math.inf):
+            message = f"should be {wanted}, found {describe(value)}"
             raise document.error(message, *place, key)
     if not given:
         raise document.error("needs least, most or both", *place)

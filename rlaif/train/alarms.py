@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlaif.errors import DataError, suggestion
-from rlaif.evals.audit_thresholds import Bounds
+from rlaif.evals.audit_thresholds import Bounds, read_bounds
 from rlaif.specs.describe import describe
 from rlaif.specs.shipped import shipped_dir
 from rlaif.specs.yamlfile import YamlFile, read_yaml
@@ -238,7 +238,10 @@ def _parse(document: YamlFile, defaults: Limits | None) -> Limits:
         raise document.error(message, "alarms")
     return Limits(
         name=str(document.data.get("name", document.path)),
-        bounds={_known(document, name, "alarms"): _bounds(document, name) for name in alarms},
+        bounds={
+            _known(document, name, "alarms"): read_bounds(document, "alarms", name)
+            for name in alarms
+        },
         fire=fire,
         skip=_skipped(document, usual.skip),
         baseline=_count(document, "baseline", usual.baseline),
@@ -251,28 +254,6 @@ def _known(document: YamlFile, name: Any, *place: str | int) -> str:
         message = f"is not a known alarm; {suggestion(str(name), KNOWN)}"
         raise document.error(message, *place, *(() if place[0] == "skip" else (name,)))
     return str(name)
-
-
-def _bounds(document: YamlFile, name: str) -> Bounds:
-    place = ("alarms", name)
-    given = document.data["alarms"][name]
-    if not isinstance(given, Mapping):
-        raise document.error(f"should be {{least, most}}, found {describe(given)}", *place)
-    for key, value in given.items():
-        if key not in ("least", "most"):
-            message = f"is not a known field; {suggestion(str(key), ('least', 'most'))}"
-            raise document.error(message, *place, key)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
-            message = f"should be a number, found {describe(value)}"
-            raise document.error(message, *place, key)
-    if not given:
-        raise document.error("needs least, most or both", *place)
-    bounds = Bounds(given.get("least"), given.get("most"))
-    if bounds.least is not None and bounds.most is not None and bounds.least > bounds.most:
-        message = f"should not be under least, {bounds.least:g}; found {bounds.most:g}"
-        raise document.error(message, *place, "most")
-    return bounds
 
 
 def _skipped(document: YamlFile, usual: frozenset[str]) -> frozenset[str]:

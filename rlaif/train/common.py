@@ -84,6 +84,18 @@ class Parts:
     alone: bool
     """Whether this process trains by itself."""
 
+    def given(self, config: Any) -> dict[str, Any]:
+        """What each of TRL's trainers takes, with a configuration of its own."""
+        return {
+            "model": self.network,
+            "args": config,
+            "train_dataset": self.rows,
+            "eval_dataset": self.held_out,
+            "processing_class": self.tokenizer,
+            "peft_config": self.peft_config,
+            "callbacks": self.callbacks,
+        }
+
 
 class Method(ABC, Generic[S]):
     """One kind of training: what it adds to the core."""

@@ -88,15 +88,7 @@ class DPO(Method[DPOSettings]):
         if not plain and not parts.alone:
             raise ConfigError("soft labels and weights are for one process")
         kind = DPOTrainer if plain else soft_dpo_trainer(settings.form)
-        return kind(
-            model=parts.network,
-            args=config,
-            train_dataset=parts.rows,
-            eval_dataset=parts.held_out,
-            processing_class=parts.tokenizer,
-            peft_config=parts.peft_config,
-            callbacks=parts.callbacks,
-        )
+        return kind(**parts.given(config))
 
     def measure(self, trainer: Any) -> dict[str, Any]:
         """How often the held-out chosen response gained more over the reference, and the loss."""

@@ -52,6 +52,24 @@ def fitting_pairs(rows: Any, tokenizer: Any, most: int, *, whole: bool) -> Fitte
     return fitting(rows, judge)
 
 
+def fitting_completions(rows: Any, tokenizer: Any, most: int) -> Fitted:
+    """The rows whose prompt leaves room for a completion, which may be cut at the end.
+
+    Args:
+        rows: Of `prompt` and `completion`.
+        tokenizer: Of the model.
+        most: Tokens of prompt and completion.
+    """
+
+    def judge(row: Mapping[str, Any]) -> Verdict:
+        if tokens(tokenizer, row["prompt"], row["completion"]) <= most:
+            return None, False
+        fits = tokens(tokenizer, row["prompt"]) < most
+        return (None, True) if fits else ("too_long", False)
+
+    return fitting(rows, judge)
+
+
 def tokens(tokenizer: Any, prompt: Any, response: Any = None) -> int:
     """Tokens of a prompt ready for a response, or of both."""
     if isinstance(prompt, str):

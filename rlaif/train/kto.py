@@ -16,7 +16,7 @@ from rlaif.errors import ConfigError, DataError, SpecError
 from rlaif.train.arguments import trl_config
 from rlaif.train.common import Fitted, Job, Method, Parts, Progress, carry_out
 from rlaif.train.data import PROVENANCE, load_preferences, load_table, messages_in
-from rlaif.train.fitting import Verdict, fitting, tokens
+from rlaif.train.fitting import fitting_completions
 from rlaif.train.settings import Rates, Settings
 
 
@@ -54,16 +54,9 @@ class KTO(Method[KTOSettings]):
 
     def fit(self, rows: Any, tokenizer: Any) -> Fitted:
         """The rows whose prompt leaves room for a response, in an order drawn by the seed."""
-        most = self.settings.max_length
-
-        def judge(row: Mapping[str, Any]) -> Verdict:
-            if tokens(tokenizer, row["prompt"], row["completion"]) <= most:
-                return None, False
-            fits = tokens(tokenizer, row["prompt"]) < most
-            return (None, True) if fits else ("too_long", False)
-
-        columns = ["prompt", "completion", "label"]
-        return fitting(rows.select_columns(columns).shuffle(seed=self.settings.seed), judge)
+        rows = rows.select_columns(["prompt", "completion", "label"])
+        shuffled = rows.shuffle(seed=self.settings.seed)
+        return fitting_completions(shuffled, tokenizer, self.settings.max_length)
 
     def build(self, parts: Parts) -> Any:
         """TRL's trainer, with the two sides balanced.
@@ -89,15 +82,7 @@ class KTO(Method[KTOSettings]):
             precompute_ref_log_probs=parts.alone,
             precompute_ref_batch_size=2 * (settings.micro_batch_size or 2),
         )
-        return KTOTrainer(
-            model=parts.network,
-            args=config,
-            train_dataset=parts.rows,
-            eval_dataset=parts.held_out,
-            processing_class=parts.tokenizer,
-            peft_config=parts.peft_config,
-            callbacks=parts.callbacks,
-        )
+        return KTOTrainer(**parts.given(config))
 
 
 def _weights(settings: KTOSettings, rows: Any) -> tuple[float, float]:

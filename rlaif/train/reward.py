@@ -84,15 +84,7 @@ class Reward(Method[RewardSettings]):
             if plain and not settings.margin_scale
             else soft_reward_trainer(settings.margin_scale)
         )
-        return kind(
-            model=parts.network,
-            args=config,
-            train_dataset=parts.rows,
-            eval_dataset=parts.held_out,
-            processing_class=parts.tokenizer,
-            peft_config=parts.peft_config,
-            callbacks=parts.callbacks,
-        )
+        return kind(**parts.given(config))
 
     def measure(self, trainer: Any) -> dict[str, Any]:
         """How often the held-out chosen response has the higher reward, and the loss."""

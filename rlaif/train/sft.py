@@ -14,7 +14,7 @@ from rlaif.errors import SpecError
 from rlaif.train.arguments import trl_config
 from rlaif.train.common import Fitted, Job, Method, Parts, Progress, carry_out
 from rlaif.train.data import load_table, messages_in
-from rlaif.train.fitting import Verdict, fitting, tokens
+from rlaif.train.fitting import fitting_completions
 from rlaif.train.settings import Rates, Settings
 
 RESPONSES = ("completion", "response", "chosen")
@@ -38,15 +38,8 @@ class SFT(Method[SFTSettings]):
 
     def fit(self, rows: Any, tokenizer: Any) -> Fitted:
         """The rows whose prompt leaves room for a completion."""
-        most = self.settings.max_length
-
-        def judge(row: Mapping[str, Any]) -> Verdict:
-            if tokens(tokenizer, row["prompt"], row["completion"]) <= most:
-                return None, False
-            fits = tokens(tokenizer, row["prompt"]) < most
-            return (None, True) if fits else ("too_long", False)
-
-        return fitting(rows.select_columns(["prompt", "completion"]), judge)
+        rows = rows.select_columns(["prompt", "completion"])
+        return fitting_completions(rows, tokenizer, self.settings.max_length)
 
     def build(self, parts: Parts) -> Any:
         """TRL's trainer."""
@@ -55,15 +48,7 @@ class SFT(Method[SFTSettings]):
         config = trl_config(
             SFTConfig, parts.arguments, self.settings, max_length=self.settings.max_length
         )
-        return SFTTrainer(
-            model=parts.network,
-            args=config,
-            train_dataset=parts.rows,
-            eval_dataset=parts.held_out,
-            processing_class=parts.tokenizer,
-            peft_config=parts.peft_config,
-            callbacks=parts.callbacks,
-        )
+        return SFTTrainer(**parts.given(config))
 
 
 def load_demonstrations(path: Path, split: str = "train") -> Any:
