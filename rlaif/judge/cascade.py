@@ -11,21 +11,20 @@ one above which a judge agrees with people as often as wanted.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rlaif.errors import Cause, ConfigError
+from rlaif.judge.combining import all_flags, member_of, shared_rubric
 from rlaif.judge.common import verdict_id
+from rlaif.judge.together import Asking, SeveralJudges
 from rlaif.types import (
     Call,
     Candidate,
-    Comparison,
     Item,
     JudgeRef,
     Kind,
-    MemberVerdict,
-    Request,
     Verdict,
 )
 
@@ -78,7 +77,7 @@ class Stage:
         self.unpriced += sum(call.cost_usd is None for call in calls)
 
 
-class CascadeJudge:
+class CascadeJudge(SeveralJudges):
     """A judge that is several, asked one after the other until one is sure.
 
     An item without a verdict goes on too, but for one whose budget is spent or that is an attempt
@@ -103,51 +102,22 @@ class CascadeJudge:
             raise ConfigError("a judge stands in the cascade twice: it would say the same again")
         if not 0.5 < threshold <= 1:
             raise ConfigError(f"the threshold is a confidence above 0.5, not {threshold:g}")
-        self._judges, self._threshold = tuple(judges), threshold
+        super().__init__(judges)
+        self._threshold = threshold
         self.stages = [Stage(ref.model) for ref in refs]
         self.escalated = 0
         """Items of which no judge was sure."""
-        rubrics = {ref.rubric for ref in refs}
         models = ", ".join(ref.model for ref in refs)
         self.ref = JudgeRef(
             f"cascade({models})",
             f"cascade at {threshold:g}",
             refs[0].sampling,
-            rubrics.pop() if len(rubrics) == 1 else None,
+            shared_rubric(refs),
             refs,
         )
 
-    def requests(self, *work: Any) -> list[Request]:
-        """What would be asked at most: of every judge."""
-        return [request for judge in self._judges for request in judge.requests(*work)]
-
-    async def compare(self, comparison: Comparison) -> Verdict:
-        """Which of two responses is better.
-
-        Raises:
-            BackendError: a fatal failure of a judge's provider.
-        """
-        sides = (comparison.a, comparison.b)
-        return await self._through(
-            "comparison", comparison.item, sides, lambda judge: judge.compare(comparison)
-        )
-
-    async def score(self, item: Item, candidate: Candidate) -> Verdict:
-        """The grade of a response.
-
-        Raises:
-            BackendError: a fatal failure of a judge's provider.
-        """
-        return await self._through(
-            "score", item, (candidate,), lambda judge: judge.score(item, candidate)
-        )
-
-    async def _through(
-        self,
-        kind: Kind,
-        item: Item,
-        candidates: tuple[Candidate, ...],
-        ask: Callable[[Any], Awaitable[Verdict]],
+    async def _asked(
+        self, kind: Kind, item: Item, candidates: tuple[Candidate, ...], ask: Asking
     ) -> Verdict:
         said: list[Verdict] = []
         for judge, stage in zip(self._judges, self.stages, strict=True):
@@ -169,27 +139,13 @@ class CascadeJudge:
         self, kind: Kind, item: Item, candidates: tuple[Candidate, ...], said: Sequence[Verdict]
     ) -> Verdict:
         last = said[-1]
-        flags: dict[str, tuple[str, ...]] = {}
-        for verdict in said:
-            for name, found in (verdict.flags or {}).items():
-                flags[name] = tuple(sorted({*flags.get(name, ()), *found}))
         return replace(
             last,
             id=verdict_id(kind, item, candidates, self.ref),
             judge=self.ref,
             calls=tuple(call for verdict in said for call in verdict.calls),
-            flags=flags or None,
-            members=tuple(
-                MemberVerdict(
-                    judge=place,
-                    calls=len(verdict.calls),
-                    cause=verdict.cause,
-                    score=verdict.score,
-                    preference=verdict.preference,
-                    rationale=verdict.rationale,
-                )
-                for place, verdict in enumerate(said)
-            ),
+            flags=all_flags(said),
+            members=tuple(member_of(place, verdict) for place, verdict in enumerate(said)),
         )
 
     def summary(self) -> dict[str, Any]:

@@ -7,17 +7,56 @@ A tie is a tie: no order of judges breaks one. Judges of equal weight may stand 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from rlaif.judge.pair_form import side
-from rlaif.types import OrderVerdict, Preference, Score, Shown, Winner
+from rlaif.types import (
+    JudgeRef,
+    MemberVerdict,
+    OrderVerdict,
+    Preference,
+    RubricRef,
+    Score,
+    Shown,
+    Verdict,
+    Winner,
+)
 
 Rule = Literal["mean", "median", "vote"]
 """The mean of what judges say, its median, which no single judge can move far, or one vote each."""
 
 VOTES: Mapping[Winner, float] = {"A": 1.0, "tie": 0.5, "B": 0.0}
 _LITTLE = 1e-12
+
+
+def all_flags(said: Iterable[Verdict]) -> dict[str, tuple[str, ...]] | None:
+    """The flags that any of several verdicts on the same candidates has, by candidate."""
+    flags: dict[str, tuple[str, ...]] = {}
+    for verdict in said:
+        for name, found in (verdict.flags or {}).items():
+            flags[name] = tuple(sorted({*flags.get(name, ()), *found}))
+    return flags or None
+
+
+def member_of(place: int, verdict: Verdict, instead_of: int | None = None) -> MemberVerdict:
+    """What the judge at `place` said, for the record of several."""
+    return MemberVerdict(
+        judge=place,
+        calls=len(verdict.calls),
+        cause=verdict.cause,
+        score=verdict.score,
+        preference=verdict.preference,
+        ranking=verdict.ranking,
+        rationale=verdict.rationale,
+        instead_of=instead_of,
+    )
+
+
+def shared_rubric(refs: Iterable[JudgeRef]) -> RubricRef | None:
+    """The rubric that all judges have; `None` where they have several, or none."""
+    rubrics = {ref.rubric for ref in refs}
+    return rubrics.pop() if len(rubrics) == 1 else None
 
 
 def pooled(values: Sequence[float], weights: Sequence[float], rule: Rule) -> float:

@@ -12,7 +12,7 @@ is worth. A member may be any judge, of another model or of the same one with an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, get_args
@@ -20,28 +20,33 @@ from typing import Any, get_args
 import numpy as np
 
 from rlaif.errors import Cause, ConfigError
-from rlaif.judge.combining import Rule, combine_preferences, combine_scores, pooled
+from rlaif.judge.combining import (
+    Rule,
+    all_flags,
+    combine_preferences,
+    combine_scores,
+    member_of,
+    pooled,
+    shared_rubric,
+)
 from rlaif.judge.common import no_verdict
 from rlaif.judge.ranking import distinct_players, pooled_ranking, shared_place
+from rlaif.judge.together import Asking, SeveralJudges
 from rlaif.types import (
     Candidate,
-    Comparison,
     Item,
     JudgeRef,
     Kind,
     MemberVerdict,
     Ranking,
-    Request,
     Verdict,
 )
 
-Asking = Callable[[Any], Awaitable[Verdict]]
-"""What is asked of each judge."""
 _LOST: frozenset[Cause] = frozenset({"budget", "injection"})
 """Causes that another judge would not mend."""
 
 
-class PanelJudge:
+class PanelJudge(SeveralJudges):
     """A judge that is several.
 
     Args:
@@ -73,7 +78,8 @@ class PanelJudge:
     ) -> None:
         n = len(judges)
         _check(judges, rule, weights, min_valid, substitutes)
-        self._judges, self._substitutes = tuple(judges), tuple(substitutes)
+        super().__init__(judges)
+        self._substitutes = tuple(substitutes)
         self.rule: Rule = rule
         self._estimated = isinstance(weights, str)
         given = weights if weights is not None and not isinstance(weights, str) else [1.0] * n
@@ -96,38 +102,12 @@ class PanelJudge:
             words.append(f"weights {', '.join(f'{w:g}' for w in self._weights)}")
         if self._substitutes:
             words.append(f"{len(self._substitutes)} in reserve")
-        rubrics = {ref.rubric for ref in refs}
         return JudgeRef(
             models[0] if len(models) == 1 else f"panel({', '.join(models)})",
             ", ".join(words),
             refs[0].sampling,
-            rubrics.pop() if len(rubrics) == 1 else None,
+            shared_rubric(refs),
             tuple(refs),
-        )
-
-    def requests(self, *work: Any) -> list[Request]:
-        """What all members would ask, substitutes left out."""
-        return [request for judge in self._judges for request in judge.requests(*work)]
-
-    async def compare(self, comparison: Comparison) -> Verdict:
-        """Which of two responses is better, by all judges together.
-
-        Raises:
-            BackendError: a fatal failure of a judge's provider.
-        """
-        sides = (comparison.a, comparison.b)
-        return await self._asked(
-            "comparison", comparison.item, sides, lambda judge: judge.compare(comparison)
-        )
-
-    async def score(self, item: Item, candidate: Candidate) -> Verdict:
-        """The grade of a response, by all judges together.
-
-        Raises:
-            BackendError: a fatal failure of a judge's provider.
-        """
-        return await self._asked(
-            "score", item, (candidate,), lambda judge: judge.score(item, candidate)
         )
 
     async def rank(self, item: Item, candidates: Sequence[Candidate]) -> Verdict:
@@ -154,10 +134,6 @@ class PanelJudge:
             while last.cause not in (None, *_LOST) and (place := next(free, None)) is not None:
                 last = await ask(self._substitutes[place - self.seats])
                 heard.append((place, seat, last))
-        flags: dict[str, tuple[str, ...]] = {}
-        for _, _, verdict in heard:
-            for name, found in (verdict.flags or {}).items():
-                flags[name] = tuple(sorted({*flags.get(name, ()), *found}))
         whole = no_verdict(
             kind,
             item,
@@ -165,9 +141,12 @@ class PanelJudge:
             self.ref,
             "unreadable",
             tuple(call for _, _, verdict in heard for call in verdict.calls),
-            flags=flags or None,
+            flags=all_flags(verdict for _, _, verdict in heard),
         )
-        members = tuple(_member(place, seat, verdict) for place, seat, verdict in heard)
+        members = tuple(
+            member_of(place, verdict, None if place == seat else seat)
+            for place, seat, verdict in heard
+        )
         weights = self._weights
         return combined(replace(whole, members=members), self.rule, weights, least=self._least)
 
@@ -252,19 +231,6 @@ def _combined_ranking(
             said[member.judge] = float(table[i, j])
         pairs.append(replace(pair, members=tuple(said)))
     return replace(found, pairs=tuple(pairs))
-
-
-def _member(place: int, seat: int, verdict: Verdict) -> MemberVerdict:
-    return MemberVerdict(
-        judge=place,
-        calls=len(verdict.calls),
-        cause=verdict.cause,
-        score=verdict.score,
-        preference=verdict.preference,
-        ranking=verdict.ranking,
-        rationale=verdict.rationale,
-        instead_of=None if place == seat else seat,
-    )
 
 
 def _first(told: Sequence[str | None]) -> str | None:

@@ -15,11 +15,11 @@ from rlaif.report.page import (
     Callout,
     Example,
     Examples,
-    Files,
     Heading,
     KeyFigures,
     Page,
     Table,
+    files_beside,
 )
 from rlaif.store.runs import read_json
 
@@ -258,12 +258,13 @@ def _step(one: Round) -> str:
 
 
 def _files(path: Path) -> list[Block]:
-    known = {
-        "config.json": "everything that decided the result",
-        REVISIONS: "every chain with all its texts, one a line",
-        "verdicts.jsonl": "the verdicts of the checks",
-        "skipped.jsonl": "rows that hold no prompt",
-        "summary.json": "counts, coverage, tokens and time",
-    }
-    there = [(name, what) for name, what in known.items() if (path / name).is_file()]
-    return [Heading("What lies beside this page"), Files(there)]
+    return files_beside(
+        path,
+        {
+            "config.json": "everything that decided the result",
+            REVISIONS: "every chain with all its texts, one a line",
+            "verdicts.jsonl": "the verdicts of the checks",
+            "skipped.jsonl": "rows that hold no prompt",
+            "summary.json": "counts, coverage, tokens and time",
+        },
+    )

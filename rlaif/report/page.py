@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -150,6 +150,17 @@ class Files:
 Block = (
     Heading | Paragraph | KeyFigures | Callout | Table | Chart | Examples | Steps | Files | Drawn
 )
+
+
+def files_beside(folder: Path, known: Mapping[str, str]) -> list[Block]:
+    """The files of a run folder that are there, under a heading; nothing where there are none.
+
+    Args:
+        folder: The run folder.
+        known: Its files by name, and what each holds.
+    """
+    there = [(name, what) for name, what in known.items() if (folder / name).is_file()]
+    return [Heading("What lies beside this page"), Files(there)] if there else []
 
 
 @dataclass(frozen=True, slots=True)

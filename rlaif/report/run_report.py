@@ -8,7 +8,7 @@ from rlaif.errors import DataError
 from rlaif.evals.leaderboard import LeaderboardTable
 from rlaif.evals.reading import names, read_runs
 from rlaif.report.browser import VerdictBrowser
-from rlaif.report.page import Block, Callout, Files, Heading, KeyFigures, Page, Table
+from rlaif.report.page import Block, Callout, Heading, KeyFigures, Page, Table, files_beside
 from rlaif.report.run_entries import entry_of
 from rlaif.report.run_figures import SAMPLE, RunFigures
 from rlaif.report.run_tables import (
@@ -209,16 +209,13 @@ def _browser(figures: RunFigures, seed: int) -> list[Block]:
 
 
 def _files(path: Path) -> list[Block]:
-    known = {
-        "config.json": "everything that decided the result",
-        "verdicts.jsonl": "every verdict, one record a line",
-        "summary.json": "counts, coverage, tokens and time",
-        "leaderboard.json": "the leaderboard's numbers",
-        "audit.html": "the audit's own page",
-    }
-    there = [(name, what) for name, what in known.items() if path.is_dir() and _has(path, name)]
-    return [Heading("What lies beside this page"), Files(there)] if there else []
-
-
-def _has(path: Path, name: str) -> bool:
-    return (path / name).is_file()
+    return files_beside(
+        path,
+        {
+            "config.json": "everything that decided the result",
+            "verdicts.jsonl": "every verdict, one record a line",
+            "summary.json": "counts, coverage, tokens and time",
+            "leaderboard.json": "the leaderboard's numbers",
+            "audit.html": "the audit's own page",
+        },
+    )

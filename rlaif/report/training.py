@@ -17,13 +17,13 @@ from rlaif.report.page import (
     Callout,
     Example,
     Examples,
-    Files,
     Heading,
     KeyFigures,
     LineChart,
     Page,
     Paragraph,
     Table,
+    files_beside,
 )
 from rlaif.store.runs import read_json, read_rows
 
@@ -321,12 +321,13 @@ def _rewarded(reward: object) -> str:
 
 
 def _files(path: Path) -> list[Block]:
-    known = {
-        "config.json": "everything that decided the result",
-        TRAINING: "the logged steps, one a line",
-        "summary.json": "what came of it",
-        "samples.jsonl": "some of what the policy wrote while it was trained",
-        "model/README.md": "the card of the trained model, which lies beside it",
-    }
-    there = [(name, what) for name, what in known.items() if (path / name).is_file()]
-    return [Heading("What lies beside this page"), Files(there)]
+    return files_beside(
+        path,
+        {
+            "config.json": "everything that decided the result",
+            TRAINING: "the logged steps, one a line",
+            "summary.json": "what came of it",
+            "samples.jsonl": "some of what the policy wrote while it was trained",
+            "model/README.md": "the card of the trained model, which lies beside it",
+        },
+    )
