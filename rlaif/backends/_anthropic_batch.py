@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from rlaif.backends._batch_calls import (
-    Calls,
+    BatchEnd,
     Chunk,
     Look,
     Sleep,
@@ -20,7 +20,7 @@ from rlaif.backends._batch_calls import (
     safe_name,
 )
 from rlaif.backends._body import Body
-from rlaif.backends._http import Endpoint, error_text, transport_error
+from rlaif.backends._http import Endpoint, error_text
 from rlaif.backends._sdk import Sdk, declined
 from rlaif.backends.anthropic import message_body, parse_message
 from rlaif.backends.families import Family
@@ -48,7 +48,7 @@ _STATUSES = {
 """HTTP statuses of live calls that have errors of these types; any other is 500."""
 
 
-class AnthropicBatches:
+class AnthropicBatches(BatchEnd):
     """Batches of one model.
 
     Args:
@@ -68,16 +68,8 @@ class AnthropicBatches:
         check: Callable[[Request], None],
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self.check = check
+        super().__init__(sdk, endpoint, check)
         self.sleep = sleep
-        self._sdk = sdk
-        self._endpoint = endpoint
-        self._calls = Calls(sdk, endpoint)
-
-    @property
-    def family(self) -> Family:
-        """What the model accepts, as far as is known now."""
-        return self._sdk.lessons.family
 
     def line(self, digest: str, request: Request, family: Family) -> bytes:
         """`request` as an element of the list that goes up.
@@ -86,10 +78,7 @@ class AnthropicBatches:
             BackendError: UTF-8 cannot carry its messages.
         """
         params = message_body(self._endpoint.model, request, family)
-        try:
-            return orjson.dumps({"custom_id": digest, "params": params})
-        except orjson.JSONEncodeError as error:
-            raise transport_error(self._endpoint, UnicodeError(str(error)), 0.0) from None
+        return self._encoded({"custom_id": digest, "params": params})
 
     async def upload(self, chunk: Chunk) -> str:
         """Nothing: the requests go with the call that makes the batch."""

@@ -26,7 +26,7 @@ from tenacity import (
 )
 
 from rlaif.backends._body import Body, read_json, unreadable
-from rlaif.backends._http import Endpoint, status_error
+from rlaif.backends._http import Endpoint, status_error, transport_error
 from rlaif.backends._sdk import Sdk, failure
 from rlaif.backends.families import Family
 from rlaif.errors import BackendError
@@ -335,3 +335,35 @@ def next_chunk(
         if len(lines) >= most:
             break
     return Chunk(tuple(lines), tuple(lines.values()), family) if lines else None
+
+
+class BatchEnd:
+    """What both ends of batches are made of: who is asked, how, and what may be asked.
+
+    Args:
+        sdk: How it is reached.
+        endpoint: Who is asked.
+        check: Raises `ConfigError` for a request that the API cannot answer.
+    """
+
+    def __init__(self, sdk: Sdk, endpoint: Endpoint, check: Callable[[Request], None]) -> None:
+        self.check = check
+        self._sdk = sdk
+        self._endpoint = endpoint
+        self._calls = Calls(sdk, endpoint)
+
+    @property
+    def family(self) -> Family:
+        """What the model accepts, as far as is known now."""
+        return self._sdk.lessons.family
+
+    def _encoded(self, row: Mapping[str, Any]) -> bytes:
+        """A request of a batch as JSON.
+
+        Raises:
+            BackendError: UTF-8 cannot carry its messages.
+        """
+        try:
+            return orjson.dumps(row)
+        except orjson.JSONEncodeError as error:
+            raise transport_error(self._endpoint, UnicodeError(str(error)), 0.0) from None

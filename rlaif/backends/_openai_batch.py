@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from rlaif.backends._batch_calls import (
-    Calls,
+    BatchEnd,
     Chunk,
     Look,
     Straggler,
@@ -17,7 +17,7 @@ from rlaif.backends._batch_calls import (
 )
 from rlaif.backends._body import Body, unreadable
 from rlaif.backends._chat import parse_chat
-from rlaif.backends._http import Endpoint, error_text, status_error, transport_error
+from rlaif.backends._http import Endpoint, error_text, status_error
 from rlaif.backends._responses import parse_response
 from rlaif.backends._sdk import Sdk, declined
 from rlaif.backends.families import Family
@@ -38,7 +38,7 @@ _NOT_REACHED = {"batch_expired": False, "batch_cancelled": True}
 """Codes of requests that were not answered in time; whether that was somebody's wish."""
 
 
-class OpenAIBatches:
+class OpenAIBatches(BatchEnd):
     """Batches of one model.
 
     Args:
@@ -58,16 +58,8 @@ class OpenAIBatches:
         check: Callable[[Request], None],
         build: Callable[[Request, Family], tuple[str, dict[str, Any]]],
     ) -> None:
-        self.check = check
-        self._sdk = sdk
-        self._endpoint = endpoint
+        super().__init__(sdk, endpoint, check)
         self._build = build
-        self._calls = Calls(sdk, endpoint)
-
-    @property
-    def family(self) -> Family:
-        """What the model accepts, as far as is known now."""
-        return self._sdk.lessons.family
 
     def line(self, digest: str, request: Request, family: Family) -> bytes:
         """`request` as a line of the file that goes up.
@@ -77,10 +69,7 @@ class OpenAIBatches:
         """
         path, body = self._build(request, family)
         row = {"custom_id": digest, "method": "POST", "url": f"/v1{path}", "body": body}
-        try:
-            return orjson.dumps(row)
-        except orjson.JSONEncodeError as error:
-            raise transport_error(self._endpoint, UnicodeError(str(error)), 0.0) from None
+        return self._encoded(row)
 
     async def upload(self, chunk: Chunk) -> str:
         """The provider's name for the file of a chunk."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.errors import StoreError
-from rlaif.store.failures import reason, why_not_opened
+from rlaif.store.failures import opening, reason
 from rlaif.store.schema import pragma
 
 APPLICATION_ID = 0x524C5356
@@ -80,21 +80,10 @@ class Database:
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=30.0, isolation_level=None, check_same_thread=False
-            )
         except OSError as error:
             raise StoreError(f"cannot open {path}: {error.strerror or error}") from error
-        except sqlite3.Error as error:
-            raise StoreError(why_not_opened(path, error)) from error
-        try:
+        with opening(path, 30.0) as self._db:
             self._prepare()
-        except sqlite3.Error as error:
-            self._db.close()
-            raise StoreError(why_not_opened(path, error)) from error
-        except BaseException:
-            self._db.close()
-            raise
         path.chmod(0o600)
 
     def _prepare(self) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlaif.errors import StoreError
-from rlaif.store.failures import patiently, reason, why_not_opened
+from rlaif.store.failures import opening, patiently, reason
 
 APPLICATION_ID = 0x524C4142
 """`RLAB`, in the file's header."""
@@ -84,21 +84,10 @@ class BatchBook:
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=60.0, isolation_level=None, check_same_thread=False
-            )
         except OSError as error:
             raise StoreError(f"cannot open the book of batches {path}: {error}") from error
-        except sqlite3.Error as error:
-            raise StoreError(why_not_opened(path, error)) from error
-        try:
+        with opening(path, 60.0) as self._db:
             patiently(self._prepare)
-        except sqlite3.Error as error:
-            self._db.close()
-            raise StoreError(why_not_opened(path, error)) from error
-        except BaseException:
-            self._db.close()
-            raise
 
     def intend(self, model: str, digests: Sequence[str]) -> SentBatch:
         """A new batch of `digests`, noted before it is sent.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
+
+from rlaif.errors import StoreError
 
 _T = TypeVar("_T")
 
@@ -47,6 +50,31 @@ def reason(error: sqlite3.Error) -> str:
             "safe; run the same again when it is mended"
         )
     return str(error)
+
+
+@contextmanager
+def opening(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
+    """A connection that any thread may use, for what prepares the file; closed where that fails.
+
+    Args:
+        path: The file; made when absent, its folder is not.
+        timeout_s: Longest wait of one statement for another process.
+
+    Raises:
+        StoreError: SQLite cannot open the file, or what is done inside fails in SQLite.
+    """
+    try:
+        db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise StoreError(why_not_opened(path, error)) from error
+    try:
+        yield db
+    except sqlite3.Error as error:
+        db.close()
+        raise StoreError(why_not_opened(path, error)) from error
+    except BaseException:
+        db.close()
+        raise
 
 
 def why_not_opened(path: Path, error: sqlite3.Error) -> str:

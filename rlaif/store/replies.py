@@ -32,9 +32,9 @@ from rlaif.store.failures import (
     LONGEST_PAUSE_S,
     PATIENCE_S,
     is_busy,
+    opening,
     patiently,
     reason,
-    why_not_opened,
 )
 from rlaif.store.locks import Claims
 from rlaif.store.rows import COLUMNS, Row, pack, unpack
@@ -84,24 +84,13 @@ class ReplyStore:
         self._told = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=60.0, isolation_level=None, check_same_thread=False
-            )
         except OSError as error:
             raise StoreError(f"cannot open the reply store {path}: {error}") from error
-        except sqlite3.Error as error:
-            raise StoreError(why_not_opened(path, error)) from error
-        try:
+        with opening(path, 60.0) as self._db:
             patiently(lambda: schema.prepare(self._db, path))
             # from here on nobody waits inside SQLite, where an event loop would stand still
             self._db.execute("PRAGMA busy_timeout = 0")
             self._db.execute("PRAGMA wal_autocheckpoint = 0")
-        except sqlite3.Error as error:
-            self._db.close()
-            raise StoreError(why_not_opened(path, error)) from error
-        except BaseException:
-            self._db.close()
-            raise
 
     def get(self, key: str) -> Completion | None:
         """The completion kept under `key`, marked as cached, or `None`.
