@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
@@ -63,6 +63,16 @@ def run_blocking(work: Coroutine[Any, Any, R]) -> R:
             future.cancel()
             wait([future])
         raise
+
+
+def waiting(function: Callable[..., Coroutine[Any, Any, R]], name: str) -> Callable[..., R]:
+    """An async function as a plain one, called `name`, that waits as `run_blocking` does."""
+
+    def plain(*args: Any, **kwargs: Any) -> R:
+        return run_blocking(function(*args, **kwargs))
+
+    plain.__name__ = name
+    return plain
 
 
 def begun(work: Coroutine[Any, Any, R]) -> Future[R]:

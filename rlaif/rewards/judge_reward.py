@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, get_args
 
-from rlaif.background import bridged, run_blocking
+from rlaif.background import bridged, waiting
 from rlaif.canonical import json_line
 from rlaif.errors import ConfigError, DataError, StoreError
 from rlaif.rewards.asking import Asker, OnOutage
@@ -171,12 +171,7 @@ class JudgeReward:
     @property
     def blocking(self) -> Callable[..., list[float | None]]:
         """The same as a plain function, which waits: for trainers that do not await."""
-
-        def reward(*args: Any, **kwargs: Any) -> list[float | None]:
-            return run_blocking(self(*args, **kwargs))
-
-        reward.__name__ = self.__name__
-        return reward
+        return waiting(self, self.__name__)
 
     async def judged(
         self,

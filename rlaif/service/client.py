@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from rlaif.background import bridged, run_blocking
+from rlaif.background import bridged, run_blocking, waiting
 from rlaif.errors import BackendError, Cause, ConfigError, DataError, VerdictError
 from rlaif.rewards.texts import messages_of
 from rlaif.types import CAUSES, Role, as_dict
@@ -123,12 +123,7 @@ class ServiceReward:
     @property
     def blocking(self) -> Callable[..., list[float | None]]:
         """The same as a plain function, which waits: for trainers that do not await."""
-
-        def reward(*args: Any, **kwargs: Any) -> list[float | None]:
-            return run_blocking(self(*args, **kwargs))
-
-        reward.__name__ = self.__name__
-        return reward
+        return waiting(self, self.__name__)
 
     def close(self) -> None:
         """Give the connections back. Safe to call twice."""
