@@ -4,7 +4,8 @@
     python scripts/constitution_end_to_end.py PROMPTS.jsonl -o folder          # an hour or two
     python scripts/constitution_end_to_end.py PROMPTS.jsonl -o folder --prompts 8 --plan
 
-1. critique   first responses, criticized and revised; kept where the judge prefers the revision
+1. critique   first responses, criticized and revised; kept where --judge prefers the revision. No
+              model judges its own work: without --judge, what has no fault is kept
 2. export     rows to train on: revisions, and the pairs that were judged
 3. sft        the model that imitates the revisions, where any was kept
 4. generate   two responses to each prompt, by that model
@@ -12,7 +13,8 @@
 6. prefer     the labels as preference rows
 7. dpo        the model trained on them
 8. after      the trained model answers the prompts that training never saw
-9. table      before and after on those prompts: words, refusals, stock phrases
+9. score      both answers, by two rubrics
+10. table     before and after on those prompts: scores, words, refusals, stock phrases
 
 A model of 135 million parameters writes no critique worth the name, and its labels are near chance.
 What the run shows is that every step takes what the one before it made, and what the checks say of
@@ -27,11 +29,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+RUBRICS = ("harmlessness", "helpfulness")
 HELD_OUT = 0.25
 """Share of the prompts that training never sees."""
 
@@ -58,9 +62,11 @@ def steps(options: argparse.Namespace, train: Path, held_out: Path) -> Iterator[
     asked = ("-m", model, "--max-failures", 1)
     chains, drawn, labels = folder / "critique", folder / "generate", folder / "compare"
     tuned = folder / "dpo"
+    mix = ("--mix", options.mix) if options.mix else ()
     yield ("constitution", "critique", train, *asked, "-c", c, "-n", options.rounds,
-           "--judge", options.judge or model, "--examples", 1, *short, "-o", chains)  # fmt: skip
-    yield ("constitution", "export", chains, "--max-length-ratio", 8, "-o", folder / "rows")
+           *(("--judge", options.judge) if options.judge else ("--check", "off")),
+           "--examples", 1, *short, "-o", chains)  # fmt: skip
+    yield ("constitution", "export", chains, *mix, "--max-length-ratio", 8, "-o", folder / "rows")
     policy = model
     if options.plan or any((folder / "rows" / "sft").glob("train.jsonl")):
         policy = f"local/{folder / 'sft'}"
@@ -74,28 +80,40 @@ def steps(options: argparse.Namespace, train: Path, held_out: Path) -> Iterator[
     yield "generate", held_out, *asked, "-n", 1, *short, "-o", folder / "before"
     yield ("generate", held_out, "-m", f"local/{tuned}", "--max-failures", 1, "-n", 1, *short,
            "-o", folder / "after")  # fmt: skip
+    for name in ("before", "after"):
+        for rubric in RUBRICS:
+            yield ("judge", "score", folder / name, "-m", options.judge or model, "-r", rubric,
+                   "--method", "expectation", "--least-mass", 0.0, "--max-failures", 1,
+                   "-o", folder / f"{name}-{rubric}")  # fmt: skip
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
-    """Words, refusals and stock phrases of the responses before and after, with 95 % intervals."""
+    """What the responses before and after are like, with 95 % intervals by prompt."""
+    return [_measured(folder, name) for name in ("before", "after")]
+
+
+def _measured(folder: Path, name: str) -> dict[str, Any]:
     from rlaif.constitutional.drift import BOILERPLATE, share
     from rlaif.constitutional.faults import is_refusal
+    from rlaif.stats.means import mean_interval
     from rlaif.stats.text import words
-    from rlaif.store.runs import read_candidates
+    from rlaif.store.runs import read_candidates, read_verdicts
 
-    rows = []
-    for name in ("before", "after"):
-        texts = [one.text for _, found in read_candidates(folder / name) for one in found]
-        rows.append(
-            {
-                "model": name,
-                "n": len(texts),
-                "words": sum(len(words(t)) for t in texts) / max(len(texts), 1),
-                "refusals": share([float(is_refusal(t)) for t in texts]),
-                "stock_phrases": share([float(BOILERPLATE.search(t) is not None) for t in texts]),
-            }
-        )
-    return rows
+    texts = [one.text for _, found in read_candidates(folder / name) for one in found]
+    scores = {}
+    for rubric in RUBRICS:
+        run = read_verdicts(folder / f"{name}-{rubric}")
+        found = [verdict.score.value for verdict in run if verdict.score is not None]
+        enough = len(found) > 1
+        scores[rubric] = asdict(mean_interval(found)) if enough else {"n": len(found)}
+    return {
+        "model": name,
+        "n": len(texts),
+        "words": sum(len(words(t)) for t in texts) / max(len(texts), 1),
+        "refusals": share([float(is_refusal(t)) for t in texts]),
+        "stock_phrases": share([float(BOILERPLATE.search(t) is not None) for t in texts]),
+        **scores,
+    }
 
 
 def main() -> None:
@@ -105,6 +123,7 @@ def main() -> None:
     parser.add_argument("-m", "--model", default="local/smollm2-135m")
     parser.add_argument("--judge", help="by default the model itself")
     parser.add_argument("-c", "--constitution", default="harmlessness")
+    parser.add_argument("--mix", type=Path, help="helpfulness rows, one for each revision")
     parser.add_argument("-n", "--rounds", type=int, default=1)
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--max-tokens", type=int, default=256)
