@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
-from math import isfinite
 from operator import attrgetter
 from typing import Any, ClassVar, Literal, get_args
 
-from rlaif.canonical import digest
+from rlaif.canonical import digest, quick_digest, remembered, spelled
 from rlaif.errors import Cause, SpecError
 
 Role = Literal["system", "user", "assistant"]
@@ -96,19 +95,41 @@ class Request:
     def digest(self, identity: str) -> str:
         """Key of this request to the backend called `identity`: 64 hex digits."""
         if self._known is None or self._known[0] != identity:
-            sampling = self.sampling
-            finite = (
-                self.json_schema is None
-                and isfinite(sampling.temperature)
-                and isfinite(sampling.top_p)
-            )
-            known = (
-                identity,
-                digest({"backend": identity, "request": self._digested()}, finite=finite),
-            )
+            key = self._quickly(identity)
+            if key is None:
+                key = digest({"backend": identity, "request": self._digested()})
+            known = (identity, key)
             object.__setattr__(self, "_known", known)
             return known[1]
         return self._known[1]
+
+    def _quickly(self, identity: str) -> str | None:
+        """The digest, unless something about the request is unusual: what recurs is written once.
+
+        Raises:
+            ValueError: a number of the sampling is not finite.
+        """
+        if self.choices or self.json_schema is not None:
+            return None
+        messages: list[Any] = []
+        for message in self.messages:
+            content = message.content
+            if message.role == "system" and not (self.code and self.code in content):
+                messages.append(_spelled(message))
+            else:
+                shown = content.replace(self.code, _NO_CODE) if self.code else content
+                messages.append({"role": message.role, "content": shown})
+        sampling = _spelled(self.sampling)
+        if sampling is None or None in messages:
+            return None
+        plain = {
+            "messages": messages,
+            "sampling": sampling,
+            "draw": self.draw,
+            "top_logprobs": self.top_logprobs,
+            "task": self.task,
+        }
+        return quick_digest({"backend": identity, "request": plain})
 
     def _digested(self) -> dict[str, Any]:
         """What can change the reply.
@@ -507,6 +528,12 @@ def as_dict(value: Any, *, keep_none: bool = False) -> Any:
 
 
 _SCALARS = frozenset({str, int, float, bool})
+
+
+@remembered
+def _spelled(value: Message | Sampling) -> Any:
+    """Instructions or sampling, the same in all requests of a run, as digests have them."""
+    return spelled(as_dict(value))
 
 
 @cache

@@ -70,14 +70,16 @@ class ServerBackend:
         self._corrections = Corrections(_OPTIONAL | EXTRAS, {"max_tokens": "max_completion_tokens"})
         self._dialect: asyncio.Future[Dialect] | None = None
         self._prefix_tokens: dict[Messages, int] = {}
+        self._model = f"server/{name}"
+        self._identity = f"{self._model}@{self._endpoint.url}"
 
     @property
     def model(self) -> str:
-        return f"server/{self._endpoint.model}"
+        return self._model
 
     @property
     def identity(self) -> str:
-        return f"{self.model}@{self._endpoint.url}"
+        return self._identity
 
     async def complete(self, request: Request) -> Completion:
         """The model's reply, or the log-probabilities of the last message.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from rlaif.backends.base import Backend
-from rlaif.canonical import canonical_json, digest
+from rlaif.canonical import digest, quick_digest, remembered, spelled
 from rlaif.errors import BackendError, BudgetError, Cause, VerdictError
 from rlaif.specs.rubric import Rubric
 from rlaif.types import (
@@ -93,25 +92,25 @@ def rubric_ref(rubric: Rubric) -> RubricRef:
 def verdict_id(kind: Kind, item: Item, candidates: tuple[Candidate, ...], judge: JudgeRef) -> str:
     """The stable id of a verdict: the same work gives the same id. 32 hex digits."""
     reference = {} if item.reference is None else {"reference": item.reference}
-    work = {
+    work: dict[str, Any] = {
         "kind": kind,
         "item": {"id": item.id, "prompt": as_dict(item.prompt), **reference},
-        "candidates": as_dict(candidates),
-        "judge": _judge_dict(judge),
+        "candidates": [_candidate(candidate) for candidate in candidates],
+        "judge": _judge(judge),
     }
-    return digest(work, finite=True)[:32]
+    key = None if work["judge"] is None else quick_digest(work)
+    return (digest(work | {"judge": as_dict(judge)}) if key is None else key)[:32]
 
 
-@lru_cache(maxsize=256)
-def _judge_dict(judge: JudgeRef) -> dict[str, Any]:
-    """`judge` as plain data, which nobody may change: a run has a million verdicts of one judge.
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    plain = {"id": candidate.id, "response": as_dict(candidate.response)}
+    return plain if candidate.model is None else {**plain, "model": candidate.model}
 
-    Raises:
-        ValueError: a number of its sampling is not finite.
-    """
-    plain: dict[str, Any] = as_dict(judge)
-    canonical_json(plain)
-    return plain
+
+@remembered
+def _judge(judge: JudgeRef) -> Any:
+    """A judge as digests have it: a run has a million verdicts of one."""
+    return spelled(as_dict(judge))
 
 
 def no_verdict(

@@ -5,8 +5,8 @@
 
 Each flag is a fact about the text, not a judgment of its author. An honest response to a question
 about judging can hold the same words, so what the prompt itself shows is not held against its
-responses. Time is linear in the text, and most texts are done with after a few searches for fixed
-words: about 20 microseconds for 1,000 characters.
+responses. Time is linear in the text, and most texts are done with after one search for hints of
+all signs: about 12 microseconds for 1,000 characters.
 
 | flag | what was noticed |
 |---|---|
@@ -23,12 +23,14 @@ words: about 20 microseconds for 1,000 characters.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, partial
 from operator import itemgetter
 
+from rlaif.canonical import remembered
 from rlaif.judge.markers import readable
+from rlaif.judge.seeking import Seek, seeker
 from rlaif.judge.signs import SIGNS, UNSEEN_LETTERS, UNSEEN_RUN, Flag, Sign
 from rlaif.judge.soup import THRESHOLD, soup
 from rlaif.specs.rubric import Rubric
@@ -56,17 +58,6 @@ _REPEATED = 0.4
 _LEAST_CONSTANT = 20
 _SEEN_BITS = 1 << 24
 _MOST_RECURRING = 1 << 17
-_REMEMBERED = 256
-_MASKS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Phrases:
-    """Lower-case pieces of a rubric, by one word of each, which is looked for first."""
-
-    by_word: Mapping[bytes, tuple[str, ...]]
-    telling: frozenset[bytes]
-    """All words to look for: these, and those that signs need."""
 
 
 class Inspector:
@@ -82,7 +73,7 @@ class Inspector:
     ) -> None:
         self._phrases = rubric_phrases(rubric) if rubric is not None else None
         # a candidate stands in many pairs
-        self._noticed = lru_cache(maxsize=_REMEMBERED)(partial(noticed, phrases=self._phrases))
+        self._noticed = remembered(partial(noticed, phrases=self._phrases))
         self._constant = constant
 
     def inspect(
@@ -128,22 +119,18 @@ def is_injection(flags: Mapping[str, Collection[str]] | None) -> bool:
     return flags is not None and any(not INJECTIONS.isdisjoint(names) for names in flags.values())
 
 
-def rubric_phrases(rubric: Rubric) -> Phrases:
-    """The openings of a rubric's questions and anchors, by their longest word."""
-    phrases: dict[bytes, tuple[str, ...]] = {}
-    for criterion in rubric.criteria:
-        for text in (criterion.question, *criterion.scale.anchors.values()):
-            phrase = text[:_PHRASE].lower()
-            # the last word of the piece may be cut
-            words = _split(phrase)[:-1]
-            if len(phrase) == _PHRASE and words:
-                longest = max(words, key=len)
-                phrases[longest] = (*phrases.get(longest, ()), phrase)
-    return Phrases(phrases, _TELLING_WORDS.union(phrases))
+def rubric_phrases(rubric: Rubric) -> Seek:
+    """What tells whether a lower-case text holds the opening of a rubric's question or anchor."""
+    phrases = [
+        text[:_PHRASE].lower()
+        for criterion in rubric.criteria
+        for text in (criterion.question, *criterion.scale.anchors.values())
+    ]
+    return seeker(re.escape(phrase) for phrase in phrases if len(phrase) == _PHRASE)
 
 
-def noticed(text: str, phrases: Phrases | None = None) -> set[Flag]:
-    """The flags of one text, whatever it answers."""
+def noticed(text: str, phrases: Seek | None = None) -> set[Flag]:
+    """The flags of one text, whatever it answers; `phrases` are those of a rubric."""
     flags = _shapes(text, phrases)
     if soup(text) > THRESHOLD:
         flags.add("token_soup")
@@ -152,34 +139,36 @@ def noticed(text: str, phrases: Phrases | None = None) -> set[Flag]:
     return flags
 
 
-def _shapes(text: str, phrases: Phrases | None) -> set[Flag]:
+def _shapes(text: str, phrases: Seek | None) -> set[Flag]:
     """The flags of what stands in `text`, wherever it stands."""
     plain, _ = readable(text)
-    # lower case is only made where a sign is looked for: few texts have the words for any
-    words = _split(plain) if plain.isascii() else _split(plain.lower())
-    found = (phrases.telling if phrases else _TELLING_WORDS).intersection(words)
-    told = 0
-    for word in found:
-        told |= _TELLING.get(word, 0)
-    for character, bit in _CHARACTERS:
-        if character in plain:
-            told |= bit
-    signs = _told_by(told)
-    echoed = found & phrases.by_word.keys() if phrases else frozenset()
-    low = plain.lower() if signs or echoed else ""
+    low = plain.lower()
     flags: set[Flag] = set()
-    for sign in signs:
-        if (
-            sign.flag not in flags
-            and (not sign.texts or any(map(low.__contains__, sign.texts)))
-            and (sign.pattern is None or sign.pattern.search(low))
-        ):
-            flags.add(sign.flag)
-    if phrases and any(phrase in low for word in echoed for phrase in phrases.by_word[word]):
+    if _any_hint()(low):
+        for sign, hints_at in _signs():
+            if (
+                sign.flag not in flags
+                and hints_at(low)
+                and (sign.pattern is None or sign.pattern.search(low))
+            ):
+                flags.add(sign.flag)
+    if phrases is not None and phrases(low):
         flags.add("template_echo")
     if not text.isascii() and _hides_text(text):
         flags.add("hidden_text")
     return flags
+
+
+@cache
+def _any_hint() -> Seek:
+    """What tells whether a lower-case text may show any sign at all."""
+    return seeker(sign.hint for sign in SIGNS)
+
+
+@cache
+def _signs() -> tuple[tuple[Sign, Seek], ...]:
+    """Each sign, and what tells whether a lower-case text may show it."""
+    return tuple((sign, seeker([sign.hint])) for sign in SIGNS)
 
 
 def fingerprint(text: str) -> int:
@@ -214,40 +203,6 @@ def constant_responses(
     return frozenset(response for response, count in recurring.items() if count >= prompts)
 
 
-def _bits() -> tuple[list[tuple[Sign, int]], dict[bytes, int], list[tuple[str, int]]]:
-    """Each sign with a bit for each group of words and each character that it needs.
-
-    And each word with the bits of its groups, and each character with its bit.
-    """
-    bits: dict[object, int] = {}
-    words: dict[bytes, int] = {}
-    needed: list[tuple[Sign, int]] = []
-    for sign in SIGNS:
-        needs = [*sign.words, *([sign.character] if sign.character else [])]
-        for need in needs:
-            bit = bits.setdefault(need, 1 << len(bits))
-            for word in need if isinstance(need, frozenset) else ():
-                words[word] = words.get(word, 0) | bit
-        needed.append((sign, sum({bits[need] for need in needs})))
-    return needed, words, [(c, bit) for c, bit in bits.items() if isinstance(c, str)]
-
-
-_NEEDED, _TELLING, _CHARACTERS = _bits()
-_TELLING_WORDS = frozenset(_TELLING)
-_TO_SPACE = bytes(ord(chr(c).lower()) if chr(c).isalnum() and c < 128 else 32 for c in range(256))
-
-
-@lru_cache(maxsize=_MASKS)
-def _told_by(told: int) -> tuple[Sign, ...]:
-    """The signs that need no other words and characters than those of the bits `told`."""
-    return tuple(sign for sign, needed in _NEEDED if told & needed == needed)
-
-
-def _split(text: str) -> list[bytes]:
-    """The ASCII words of `text`, in lower case."""
-    return text.encode("ascii", "replace").translate(_TO_SPACE).split()
-
-
 def _hides_text(text: str) -> bool:
     """Whether `text` holds characters that people cannot see, or sees in another order."""
     return (
@@ -274,7 +229,8 @@ def _is_repetitive(text: str) -> bool:
     """Whether two fifths of the lines, or of the sentences, end as others do."""
     if len(text) < _PIECES * _PIECE:
         return False
-    for pieces in (text.split("\n"), text.split(". ")):
+    for end in ("\n", ". "):
+        pieces = text.split(end)
         # where not even two pieces end as others do, no choice of them is repetitive
         if len(pieces) < _PIECES or len(pieces) - len(set(map(_END, pieces))) < 2:
             continue

@@ -127,7 +127,9 @@ async def hear_all(
         for (shown, request), one in zip(asks, heard, strict=True)
         if one is None
     ]
-    fresh = iter(await _asked(backend, left, asks[0][1].shared) if left else ())
+    if not left:
+        return [one for one in heard if one is not None]
+    fresh = iter(await _asked(backend, left, asks[0][1].shared))
     return [next(fresh) if one is None else one for one in heard]
 
 

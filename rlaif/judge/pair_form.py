@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from rlaif.judge import endings
@@ -100,12 +101,15 @@ class PairForm:
         Raises:
             VerdictError: there is none.
         """
-        reader = PairReader(self.ties, self.levels, self.settings.least_mass)
+        reader = _reader(self.ties, self.levels, self.settings.least_mass)
         if self.method == "token":
             return reader.token(completion)
         return (
             reader.structured(completion) if self.settings.structured else reader.mark(completion)
         )
+
+
+_reader = lru_cache(maxsize=64)(PairReader)
 
 
 def one_token(sampling: Sampling, tokens: int = 1) -> Sampling:

@@ -148,8 +148,10 @@ def rationale(completion: Completion) -> str | None:
     Of a line such as `clarity: [[4]]` nothing is left.
     """
     text = without_thinking(completion.text)
-    if "[[" in text:
-        text = _MARK_LINE.sub("", text)
+    if (first := text.find("[[")) >= 0:
+        # no line before the first mark's can be one of marks: reasons are long, and searched slowly
+        start = text.rfind("\n", 0, first) + 1
+        text = text[:start] + _MARK_LINE.sub("", text[start:])
         for mark in (WINNER_MARK, LABEL_MARK, SCORE_MARK) if "[[" in text else ():
             text = mark.sub("", text)
     return text.strip() or None

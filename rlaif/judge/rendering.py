@@ -13,6 +13,7 @@ from functools import lru_cache
 from string import ascii_uppercase
 from typing import NamedTuple
 
+from rlaif.canonical import remembered
 from rlaif.errors import DataError
 from rlaif.judge.endings import pair_ending, score_ending, turn_note
 from rlaif.judge.markers import Markers, block, defuse
@@ -59,11 +60,18 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-@lru_cache(maxsize=64)
 def conversation(messages: Messages, code: str) -> str:
     """The text of `messages`, defused: a lone message bare, several each between turn tags."""
-    if len(messages) == 1:
-        return defuse(messages[0].content)
+    return _lone(messages) if len(messages) == 1 else _turns(messages, code)
+
+
+@remembered
+def _lone(messages: Messages) -> str:
+    return defuse(messages[0].content)
+
+
+@lru_cache(maxsize=64)
+def _turns(messages: Messages, code: str) -> str:
     return "\n".join(block("turn", code, defuse(m.content), f' role="{m.role}"') for m in messages)
 
 
@@ -203,8 +211,8 @@ def shared_length(
 
 def _shared(text: str, code: str) -> int:
     """How many characters stand before the first response."""
-    starts = (text.find(f"<{code}:{tag}>") for tag in ("response", "response_a", "response_b"))
-    return min((at for at in starts if at >= 0), default=0)
+    # one search for the tags of all responses, as none would be found at the end of the text only
+    return max(0, text.find(f"<{code}:response"))
 
 
 def _messages(

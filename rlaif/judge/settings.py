@@ -105,7 +105,7 @@ class Settings:
             length = _length(candidate.response)
             if length > self.max_chars and self.too_long == "cut":
                 found[candidate.id] = ("cut",)
-            elif not length or not candidate.text.strip():
+            elif not length or _is_blank(candidate):
                 found[candidate.id] = ("empty",)
         return found
 
@@ -123,6 +123,12 @@ def _length(messages: Messages) -> int:
     if len(messages) == 1:
         return len(messages[0].content)
     return sum(len(m.content) for m in messages)
+
+
+def _is_blank(candidate: Candidate) -> bool:
+    """Whether the assistant says nothing."""
+    said = (m.content for m in candidate.response if m.role == "assistant")
+    return all(not text or text.isspace() for text in said)
 
 
 def _without_middle(text: str, room: int) -> str:

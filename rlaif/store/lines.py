@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from functools import cache, lru_cache
+from functools import cache
 from operator import attrgetter
 from typing import Any
 
 import orjson
 
-from rlaif.canonical import json_bytes, json_line
-from rlaif.types import JudgeRef, Message, Verdict, as_dict
+from rlaif.canonical import json_bytes, remembered
+from rlaif.types import Call, Candidate, JudgeRef, Message, Usage, Verdict, as_dict
 
 Names = tuple[str, ...]
 
@@ -23,24 +23,32 @@ def verdict_line(verdict: Verdict) -> str:
         ValueError: it holds NaN or an infinity.
         TypeError: it holds something else that JSON has not.
     """
+    return verdict_bytes(verdict).decode() + "\n"
+
+
+def verdict_bytes(verdict: Verdict) -> bytes:
+    """`verdict.as_dict()` as JSON, to the letter.
+
+    Raises:
+        ValueError: it holds NaN or an infinity.
+        TypeError: it holds something else that JSON has not.
+    """
     plain = {"schema": verdict.schema, **_fields(verdict)}
     try:
         line = orjson.dumps(plain, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
     except orjson.JSONEncodeError:
-        return json_line(verdict.as_dict())
+        return json_bytes(verdict.as_dict())
     # it may stand for NaN, which only a walk through all values tells
     if b"null" in line:
-        return json_line(verdict.as_dict())
-    return line.decode() + "\n"
+        return json_bytes(verdict.as_dict())
+    return line
 
 
 def _plain(value: Any) -> Any:
     """What stands for a value that orjson does not know: orjson asks again for what is inside."""
     kind = type(value)
-    if kind is Message:
-        return {"role": value.role, "content": value.content}
-    if kind is JudgeRef:
-        return _judge(value)
+    if (usual := _USUAL.get(kind)) is not None:
+        return usual(value)
     if not is_dataclass(kind):
         raise TypeError(f"{kind.__name__} is for the careful way")
     return _fields(value)
@@ -55,10 +63,41 @@ def _fields(value: Any) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=256)
-def _judge(judge: JudgeRef) -> orjson.Fragment:
-    """A judge, written once: a run has a million verdicts of one."""
-    return orjson.Fragment(json_bytes(as_dict(judge)))
+def _call(call: Call) -> dict[str, Any]:
+    plain = {
+        "digest": call.digest,
+        "reply": call.reply,
+        "usage": call.usage,
+        "latency_s": call.latency_s,
+        "cached": call.cached,
+    }
+    if call.shown is not None:
+        plain["shown"] = call.shown
+    if call.cost_usd is not None:
+        plain["cost_usd"] = call.cost_usd
+    return plain
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    plain: dict[str, Any] = {"id": candidate.id, "response": candidate.response}
+    if candidate.model is not None:
+        plain["model"] = candidate.model
+    return plain
+
+
+_USUAL: dict[type, Callable[[Any], Any]] = {
+    Message: lambda message: {"role": message.role, "content": message.content},
+    Usage: lambda usage: {
+        "input": usage.input,
+        "cached_input": usage.cached_input,
+        "output": usage.output,
+    },
+    Call: _call,
+    Candidate: _candidate,
+    # a run has a million verdicts of one judge
+    JudgeRef: remembered(lambda judge: orjson.Fragment(json_bytes(as_dict(judge)))),
+}
+"""What most of a verdict is made of, written out by hand: their fields in order, but for `None`."""
 
 
 @cache

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif.canonical import canonical_json, digest, json_bytes, json_line
+from rlaif.canonical import (
+    canonical_json,
+    digest,
+    json_bytes,
+    json_line,
+    quick_digest,
+    remembered,
+    spelled,
+)
 from rlaif.types import Usage
 
 TEXT = st.text(st.characters(codec=None), max_size=20)  # lone surrogates too
@@ -130,3 +138,43 @@ def test_a_line_is_readable_unless_utf8_cannot_carry_it() -> None:
 @given(PLAIN)
 def test_knowing_that_all_is_finite_changes_no_digest(value: Any) -> None:
     assert digest(value, finite=True) == digest(value)
+
+
+@given(PLAIN, PLAIN)
+def test_a_part_that_was_spelled_before_changes_no_digest(part: Any, rest: Any) -> None:
+    whole = {"part": part, "rest": rest}
+    if (fragment := spelled(part)) is None:
+        return
+    quick = quick_digest({"part": fragment, "rest": rest})
+    assert quick in {digest(whole), None}
+    assert quick is not None or spelled(rest) is None
+
+
+@pytest.mark.parametrize("odd", ["\ud800", 2**70])
+def test_what_only_the_careful_way_can_spell_is_left_to_it(odd: Any) -> None:
+    assert spelled({"a": [odd]}) is None
+    assert quick_digest({"a": spelled("b"), "c": odd}) is None
+
+
+def test_no_part_that_is_not_finite_is_spelled() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        spelled({"a": math.nan})
+
+
+def test_what_is_remembered_is_remembered_of_the_very_object() -> None:
+    asked: list[list[float]] = []
+
+    def write(value: list[float]) -> str:
+        asked.append(value)
+        return str(value)
+
+    spell = remembered(write)
+    whole: list[float] = [0, 0]
+    float_ = [0.0, 0.0]
+    assert whole == float_
+    assert [spell(value) for value in (whole, float_, whole, float_)] == [
+        *("[0, 0]", "[0.0, 0.0]") * 2
+    ]
+    assert len(asked) == 2
+    assert [spell([n]) for n in range(1000)] == [f"[{n}]" for n in range(1000)]
+    assert spell(whole) == "[0, 0]"

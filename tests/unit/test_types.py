@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif import types
-from rlaif.canonical import json_line
+from rlaif.canonical import digest, json_line
 from rlaif.errors import Cause, SpecError
 from rlaif.types import (
     CAUSES,
@@ -324,6 +324,41 @@ def test_a_request_that_told_its_digest_is_the_same_request() -> None:
     assert repr(request) == repr(other)
     assert replace(request, draw=1).digest("m") != first
     assert pickle.loads(pickle.dumps(request)).digest("m") == first
+
+
+ODD_TEXT = st.text(st.characters(codec=None), max_size=20) | st.just("k3f9abqz")
+MESSAGE = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), ODD_TEXT)
+SAMPLING = st.builds(
+    Sampling,
+    st.floats(0, 2) | st.integers(0, 2),
+    seed=st.none() | st.integers(),
+    reasoning=st.none() | ODD_TEXT,
+)
+
+
+@given(
+    st.lists(MESSAGE, max_size=3).map(tuple),
+    SAMPLING,
+    st.integers(0, 9),
+    st.sampled_from(["", "k3f9abqz"]),
+    ODD_TEXT,
+)
+def test_the_quick_way_to_a_digest_leads_to_the_same(
+    messages: tuple[Message, ...], sampling: Sampling, draw: int, code: str, identity: str
+) -> None:
+    request = Request(messages, sampling, draw, code=code)
+    plain = [
+        {"role": m.role, "content": m.content.replace(code, "________") if code else m.content}
+        for m in messages
+    ]
+    asked = {
+        "messages": plain,
+        "sampling": as_dict(sampling),
+        "draw": draw,
+        "top_logprobs": 0,
+        "task": "reply",
+    }
+    assert request.digest(identity) == digest({"backend": identity, "request": asked})
 
 
 def test_digests_of_users_stores_stay_what_they_are() -> None:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlaif.evals.audit_texts import load_texts, repetitive_list
@@ -23,6 +24,7 @@ from rlaif.judge.detect import (
     rubric_phrases,
 )
 from rlaif.judge.markers import readable
+from rlaif.judge.seeking import Seek, seeker
 from rlaif.judge.signs import SIGNS, Sign
 from rlaif.judge.soup import THRESHOLD, soup
 from rlaif.specs.rubric import load_rubric
@@ -270,28 +272,21 @@ def test_false_alarms_on_honest_responses_are_rare(shared_data: Path) -> None:
     assert alarms / len(texts) < 0.01
 
 
-WORDS = sorted({word.decode() for sign in SIGNS for group in sign.words for word in group})
 FRAGMENTS = [
     *(text for text, _ in SEEN),
-    *(text for sign in SIGNS for text in (*sign.texts, sign.character)),
     *("[[", "]]", '"', ":", " is ", " 10", "\n", "##", "\u0130", "\u212a", "\uff21", "\u200b" * 4),
+    *("\x1c", "\x85", "\ud800", "\u00e9", "\u3000"),
 ]
 SHAPES = {sign.flag for sign in SIGNS}
 
 
 def slowly(sign: Sign, low: str) -> bool:
     """Whether `low` shows the sign: every condition by itself, nothing looked for first."""
-    words = "".join(c if c.isascii() and c.isalnum() else " " for c in low).split()
-    return (
-        sign.character in low
-        and all(any(word.decode() in words for word in group) for group in sign.words)
-        and (not sign.texts or any(text in low for text in sign.texts))
-        and (sign.pattern is None or sign.pattern.search(low) is not None)
-    )
+    return (sign.pattern or re.compile(sign.hint)).search(low) is not None
 
 
 @given(
-    st.lists(st.sampled_from([*FRAGMENTS, *WORDS, *WORDS]) | st.text(max_size=3), max_size=12),
+    st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=12),
     st.sampled_from(["", " ", ". ", "\n", "_"]),
     st.sampled_from([str, str.upper, str.title]),
 )
@@ -302,6 +297,35 @@ def test_what_is_looked_for_first_rules_no_sign_out(
     low = readable(text)[0].lower()
     expected = {sign.flag for sign in SIGNS if slowly(sign, low)}
     assert noticed(text) & SHAPES == expected
+
+
+PATTERNS = [(sign.pattern, seeker([sign.hint])) for sign in SIGNS if sign.pattern]
+ASCII = st.characters(codec="ascii")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(PATTERNS).flatmap(
+        lambda one: st.tuples(st.just(one), st.from_regex(one[0], alphabet=ASCII))
+    )
+)
+def test_every_text_that_has_a_sign_holds_its_hint(
+    shown: tuple[tuple[re.Pattern[str], Seek], str],
+) -> None:
+    (pattern, hints_at), text = shown
+    low = text.lower()
+    assert not pattern.search(low) or hints_at(low)
+
+
+def test_on_real_text_hints_rule_no_sign_out(shared_data: Path) -> None:
+    texts = [*_published(shared_data)]
+    for path in sorted((shared_data / "mt_bench" / "model_judgment").glob("*.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            texts += [line[:3000] for line in file]
+    for text in texts:
+        low = readable(text)[0].lower()
+        expected = {sign.flag for sign in SIGNS if slowly(sign, low)}
+        assert noticed(text) & SHAPES == expected, text
 
 
 @given(st.lists(st.sampled_from(["Yes, that is so, and it is known", "b" * 25, "|", "c", ""])))

@@ -104,6 +104,23 @@ def test_blanking_keeps_offsets() -> None:
     assert "[[" not in blank_quoted(text)
 
 
+@given(
+    st.lists(
+        st.sampled_from(["Why.", "- **clarity**: [[4]]", "[[A]]", "| tone | [[5]] |", "a [[b", ""])
+        | st.text(max_size=8),
+        max_size=8,
+    )
+)
+def test_no_line_of_marks_is_missed_however_long_the_reasons(lines: list[str]) -> None:
+    reasons = "It says what was asked.\n" * 20
+    text = "\n".join(lines)
+    said = rationale(Completion(text)) or ""
+    assert (rationale(Completion(f"{reasons}{text}")) or "").split() == [
+        *(reasons.split()),
+        *said.split(),
+    ]
+
+
 def test_rationale_leaves_the_mark_out() -> None:
     assert rationale(Completion("B invents a fact.\n[[A]]")) == "B invents a fact."
     assert rationale(Completion("[[A]]")) is None

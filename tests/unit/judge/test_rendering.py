@@ -12,7 +12,6 @@ from rlaif.judge.endings import pair_token_ending
 from rlaif.judge.markers import Markers
 from rlaif.judge.parsing import parse_winner
 from rlaif.judge.rendering import (
-    conversation,
     defuse,
     render_comparison,
     render_orders,
@@ -128,11 +127,9 @@ def test_tags_carry_a_code_that_the_key_decides() -> None:
 
 
 def test_a_rerun_renders_the_same_messages() -> None:
-    pair = comparison(reference="Paris")
-    conversation.cache_clear()
-    first = render_comparison(rubric(), pair, markers=KEYED)
-    conversation.cache_clear()
-    assert render_comparison(rubric(), pair, markers=Markers(b"a key of this test")) == first
+    first = render_comparison(rubric(), comparison(reference="Paris"), markers=KEYED)
+    again = Markers(b"a key of this test")
+    assert render_comparison(rubric(), comparison(reference="Paris"), markers=again) == first
 
 
 @given(st.text(), st.text(), st.text())
