@@ -237,9 +237,9 @@ def pair_up(
     every = list(combinations(candidates, 2))
     if pairs == "adjacent":
         every = list(pairwise(candidates))
-    elif pairs.isdecimal() and int(pairs) > 0:
+    elif pairs.isdecimal() and len(pairs) < 10 and int(pairs) > 0:
         wanted = min(int(pairs), len(every))
         every = random.Random(f"{seed} {item.id}").sample(every, wanted)  # noqa: S311
     elif pairs != "all":
-        raise ConfigError(f"pairs is 'all', 'adjacent' or a number, not '{pairs}'")
+        raise ConfigError(f"pairs is 'all', 'adjacent' or a number, not '{pairs[:40]}'")
     return [Comparison(item, a, b) for a, b in every]

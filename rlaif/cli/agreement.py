@@ -80,10 +80,25 @@ def agreement(
 ) -> None:
     """Say how often a judge agrees with others, beyond chance too, with intervals by prompt.
 
-    S1 counts a tie as a third verdict, S2 leaves out what either side calls a tie.
+    S1 counts a tie as a third verdict, S2 leaves out what either side calls a tie. Scores are held
+    against ratings: the share within half a level, kappa and correlations.
     """
+    if against != "labels" and _holds_scores(run):
+        _refuse(
+            "goes with comparisons, not with scores",
+            by=by, majority=majority, consistent=consistent, calibrate=calibrate,
+            **{"select-agreement": select_agreement},
+        )  # fmt: skip
+        settings_of = {"level": level, "rounds": rounds, "seed": seed}
+        made = _with_ratings(run, against, judge, voters, settings_of, quiet=as_json)
+        _tell_ratings(made, output, as_json=as_json)
+        fail_over(max_failures, [("the judge", made["scores"]["coverage"])])
+        return
     if against == "labels":
-        _refuse_with_labels(voters=voters, by=by, majority=majority, consistent=consistent)
+        _refuse(
+            "goes with votes, not with --with labels",
+            voters=voters, by=by, majority=majority, consistent=consistent,
+        )  # fmt: skip
         made = _with_labels(run, judge, level, quiet=as_json)
         coverages = [("the judge", made["subsets"]["all"]["coverage"])]
     else:
@@ -127,13 +142,73 @@ def agreement(
     fail_over(max_failures, coverages)
 
 
-def _refuse_with_labels(**given: Any) -> None:
-    """Raise `ConfigError` for an option that labels leave nothing to do."""
+def _refuse(why: str, **given: Any) -> None:
+    """Raise `ConfigError` for an option that there is nothing to do for."""
     from rlaif.errors import ConfigError
 
     stray = [f"--{name}" for name, value in given.items() if value]
     if stray:
-        raise ConfigError(f"{', '.join(stray)} goes with votes, not with --with labels")
+        raise ConfigError(f"{', '.join(stray)} {why}")
+
+
+def _holds_scores(run: Path) -> bool:
+    from rlaif.evals.reading import numbered_verdicts
+
+    return next((one.kind == "score" for _, one in numbered_verdicts(run)), False)
+
+
+def _with_ratings(
+    run: Path,
+    against: str,
+    judge: str | None,
+    voters: str | None,
+    settings: Mapping[str, Any],
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
+    from rlaif.evals.reading import chosen_judges
+    from rlaif.evals.score_agreement import score_agreement
+
+    labeled, places = labeled_run([run], against, quiet=quiet)
+    judges = chosen_judges(places, judge)
+    found = score_agreement(labeled, judges=judges, voters=voters, **settings)
+    return {
+        "against": against if voters is None else f"{against}: {voters}*",
+        "judge": _called(judges, judge),
+        "kind": "score",
+        "level": settings["level"],
+        "scores": found,
+    }
+
+
+def _tell_ratings(made: Mapping[str, Any], output: Path | None, *, as_json: bool) -> None:
+    if output is not None:
+        say(f"wrote {write_whole(made, output, 'agreement.json')}")
+    emit(made) if as_json else _print_ratings(made)
+
+
+def _print_ratings(made: Mapping[str, Any]) -> None:
+    found, percent = made["scores"], f"{made['level']:.0%}"
+    rows: list[list[object]] = [
+        ["within half a level", found["agreement"], interval_cell(found)],
+        ["kappa, quadratic", found["kappa"], interval_cell(found, "kappa_low", "kappa_high")],
+        ["Spearman", found["spearman"], ""],
+        ["Kendall", found["kendall"], ""],
+        ["Pearson", found["pearson"], ""],
+        [
+            "judge minus rating",
+            found["difference"],
+            interval_cell(found, "difference_low", "difference_high"),
+        ],
+        ["absolute difference", found["absolute_difference"], ""],
+        ["alpha among people", found["alpha"], interval_cell(found, "alpha_low", "alpha_high")],
+    ]
+    low, high = found["scale"]
+    note = (
+        f"{found['n']} ratings of {found['prompts']} prompts on {low:g} to {high:g}, "
+        f"{found['coverage']:.1%} of them with a score; {percent} intervals, clustered by prompt."
+    )
+    table(f"{made['judge']} with {made['against']}", ["figure", "value", percent], rows, note=note)
 
 
 def _with_labels(run: Path, judge: str | None, level: float, *, quiet: bool) -> dict[str, Any]:

@@ -24,7 +24,7 @@ FormatName = Annotated[
     typer.Argument(
         metavar="FORMAT",
         help="mt-bench-single, mt-bench-pair, mt-bench-human, alpaca-eval, arena-hard, llmbar, "
-        "judgebench or pairs.",
+        "judgebench, pairs; of people's labels: labels or argilla.",
     ),
 ]
 
@@ -83,6 +83,12 @@ def import_(
     label_column: Annotated[str | None, _column("label")] = None,
     reply_column: Annotated[str | None, _column("reply")] = None,
     category_column: Annotated[str | None, _column("category")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW-HIGH", help="For ratings that do not say it: their scale, such as 1-5."
+        ),
+    ] = None,
     max_failures: options.MaxFailures = 0.05,
     as_json: options.AsJson = False,
 ) -> None:
@@ -117,6 +123,7 @@ def import_(
         reparse=reparse,
         legacy=legacy,
         columns={part: name for part, name in columns.items() if name is not None},
+        scale=None if scale is None else _scale(scale),
     )
     sources = [options.spooled(str(file)) for file in files]
     summary = _import(format_name, sources, told, output, quiet=as_json)
@@ -125,6 +132,16 @@ def import_(
     else:
         _show(summary, output)
     fail_over_limit(summary, max_failures, "rows have no verdict")
+
+
+def _scale(text: str) -> tuple[int, int]:
+    from rlaif.errors import ConfigError, SpecError
+    from rlaif.evals.formats.labels import scale_of
+
+    try:
+        return scale_of(text)
+    except SpecError as error:
+        raise ConfigError(f"--scale {error.message}") from None
 
 
 def _import(
@@ -192,6 +209,7 @@ def _config(format_name: str, files: list[Path], told: ImportOptions) -> dict[st
         "baseline": told.baseline,
         "reading": _reading(told),
         "columns": dict(told.columns),
+        **({"scale": list(told.scale)} if told.scale else {}),
     }
 
 
@@ -256,7 +274,7 @@ def export(
     as_json: options.AsJson = False,
 ) -> None:
     """Write verdicts as a file of another tool. Imported ones come back as they were."""
-    from rlaif.evals.formats import ExportReport, export_rows, find_format
+    from rlaif.evals.formats import FOR_SPREADSHEETS, ExportReport, export_rows, find_format
     from rlaif.evals.formats.files import write_rows
     from rlaif.store.runs import read_verdicts
 
@@ -269,7 +287,7 @@ def export(
         report = ExportReport()
         return export_rows(format_name, read_verdicts(run), report)
 
-    count = write_rows(output, rows)
+    count = write_rows(output, rows, guard=format_name in FOR_SPREADSHEETS)
     if as_json:
         emit({"format": format_name, "rows": count, **report.as_dict(), "file": str(output)})
         return

@@ -14,7 +14,7 @@ from rlaif.errors import SpecError
 
 if TYPE_CHECKING:
     from rlaif.preferences.pairs import HeldBack, Rules, Select
-    from rlaif.types import PreferencePair
+    from rlaif.types import PreferencePair, Verdict
 
 app = typer.Typer(add_completion=False)
 
@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def prefer(
     run: Annotated[
-        list[Path], typer.Argument(help="Runs of judge compare or judge rank, or verdicts.jsonl.")
+        list[Path], typer.Argument(help="Runs of judge compare, rank or score, or verdicts.jsonl.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The data set's folder.")] = Path(
         "dataset"
@@ -60,14 +60,14 @@ def prefer(
 ) -> None:
     """Turn verdicts into chosen/rejected rows that `datasets` and TRL open as they are.
 
-    What is not fit to train on is held back, counted by reason and kept in held_back.jsonl.
+    Of scores every two responses to one prompt make a comparison. What is not fit to train on is
+    held back, counted by reason and kept in held_back.jsonl.
     """
     from typing import get_args
 
     from rlaif.errors import ConfigError
     from rlaif.preferences.export import write_dataset
     from rlaif.preferences.pairs import Rules, Select, pairs_from
-    from rlaif.store.runs import read_verdicts
 
     if select not in get_args(Select):
         raise ConfigError(f"--select is one of {', '.join(get_args(Select))}, not '{select}'")
@@ -87,7 +87,7 @@ def prefer(
 
         def rows() -> Iterator[PreferencePair | HeldBack]:
             for path in run:
-                for row in pairs_from(read_verdicts(path), rules):
+                for row in pairs_from(_comparisons(path), rules):
                     bar.advance()
                     yield row
 
@@ -113,18 +113,30 @@ def _count(path: Path, rules: Rules) -> int:
     """How many comparisons a run holds; read before anything is written.
 
     Raises:
-        SpecError: a line is not a verdict, or one of a score.
+        SpecError: a line is not a verdict, or scores and others are mixed.
     """
     from rlaif.preferences.pairs import compared
+
+    try:
+        return sum(1 for verdict in _comparisons(path) for _ in compared(verdict, rules))
+    except SpecError as error:
+        where = error.path or path
+        raise SpecError(error.message, path=where, line=error.line, field=error.field) from None
+
+
+def _comparisons(path: Path) -> Iterator[Verdict]:
+    """The comparisons and rankings of a run; of scores those that they come to."""
+    from itertools import chain
+
+    from rlaif.preferences.scores import compared_by_score
     from rlaif.store.runs import read_verdicts
 
-    total = 0
-    for verdict in read_verdicts(path):
-        if verdict.kind == "score":
-            what = f"verdict {verdict.id} is a score; preferences come of comparisons and rankings"
-            raise SpecError(what, path=path, field="kind")
-        total += sum(1 for _ in compared(verdict, rules))
-    return total
+    verdicts = read_verdicts(path)
+    first = next(verdicts, None)
+    if first is None:
+        return iter(())
+    every = chain([first], verdicts)
+    return compared_by_score(every) if first.kind == "score" else every
 
 
 def _select(name: str) -> Select:

@@ -15,8 +15,9 @@ from rlaif.errors import ConfigError
 if TYPE_CHECKING:
     from rlaif.service.accounts import TokenBook
     from rlaif.service.config import ServiceConfig
-    from rlaif.service.database import Database
+    from rlaif.service.database import Tables
     from rlaif.service.guard import Door
+    from rlaif.store.postgres import Address
 
 app = typer.Typer(add_completion=False, help="Verdicts and rewards over HTTP.")
 
@@ -40,7 +41,17 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any that is free.")] = 8000,
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder of tokens, uploads and runs. By default service in RLAIF_HOME."),
+        typer.Option(
+            help="Folder of tokens, uploads and runs. By default service in RLAIF_HOME. "
+            "Servers of one --store share its uploads and runs."
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A PostgreSQL database of tokens, runs, labels and replies that servers share.",
+        ),
     ] = None,
     inputs: Annotated[
         Path | None, typer.Option(help="Folder below which runs may read data sets.")
@@ -82,14 +93,14 @@ def serve(
 ) -> None:
     """Serve verdicts and rewards over HTTP.
 
-    Without tokens it listens on this machine alone; another --host needs one.
+    Without tokens it listens on this machine alone; another --host needs one. Servers with one
+    --store and one --root, on however many machines, are one service: each run is done once. The
+    password of the database is best left to PGPASSWORD or ~/.pgpass.
     """
     try:
         from rlaif.service.accounts import TokenBook
-        from rlaif.service.database import Database
         from rlaif.service.guard import Door, hosts_of
         from rlaif.service.sessions import Sessions
-        from rlaif.store.secret import load_secret
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in _PACKAGES:
             raise
@@ -99,7 +110,7 @@ def serve(
         raise ConfigError(message) from error
 
     folder = (root or options.home() / "service").resolve()
-    database = Database(folder / "service.sqlite")
+    database, replies = _stores(store, folder)
     tokens = TokenBook(database)
     if add_token is not None or revoke_token is not None or list_tokens:
         limits = {"budget_usd": budget_usd, "per_minute": per_minute}
@@ -112,9 +123,27 @@ def serve(
             f"{host} can be reached from elsewhere: make a token first with --add-token NAME"
         )
     chosen = _chosen(config, model, rubric, base_url, inputs)
-    sessions = Sessions(load_secret(folder), tokens)
+    sessions = Sessions(database.secret(folder), tokens)
     door = Door(hosts_of(host, chosen.hosts), lambda: alone and not tokens, tokens.caller, sessions)
-    _serve(chosen, folder, database, door, (host, port), prices)
+    _serve(chosen, folder, (database, replies), door, (host, port), prices)
+
+
+def _stores(url: str | None, folder: Path) -> tuple[Tables, Path | Address]:
+    """The service's own database, open, and where its replies are kept.
+
+    Raises:
+        ConfigError: the URL is malformed or no PostgreSQL's, or its client is not installed.
+        StoreError: the database cannot be reached or used.
+    """
+    if url is None:
+        from rlaif.service.database import Database
+
+        return Database(folder / "service.sqlite"), options.home() / "replies.sqlite"
+    from rlaif.service.postgres import PostgresDatabase
+    from rlaif.store.postgres import Address
+
+    address = Address.parse(url)
+    return PostgresDatabase(address), address
 
 
 def _change_tokens(
@@ -180,7 +209,7 @@ def _is_file(rubric: str) -> bool:
 def _serve(
     config: ServiceConfig,
     folder: Path,
-    database: Database,
+    stores: tuple[Tables, Path | Address],
     door: Door,
     at: tuple[str, int],
     prices: Path | None,
@@ -196,13 +225,14 @@ def _serve(
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     allow_open_files()
+    database, replies = stores
     service = open_service(
         config,
         folder,
         database,
         options.price_table(prices),
         lambda judge: options.backend_options(judge.model, judge.base_url, judge.timeout_s),
-        options.home() / "replies.sqlite",
+        replies,
     )
     app = build_app(service, door)
     server = build_server(

@@ -67,6 +67,18 @@ class LabelPairs(NamedTuple):
     prompt: Ints
 
 
+class ScorePairs(NamedTuple):
+    """One entry for each rating that has a score to be held against, shape (n,) each."""
+
+    judge: Floats
+    """The score by the judge."""
+    label: Floats
+    """The rating."""
+    prompt: Ints
+    coverage: float
+    """Share of the ratings that have a score, in [0, 1]."""
+
+
 class LabeledRun:
     """Outcomes of a run, and labels of the same comparisons or scores."""
 
@@ -203,24 +215,59 @@ class LabeledRun:
             raise SpecError("scores have no probabilities to hold to votes", field="kind")
         judged, labels = self.judged(judges), self.labels(voters)
         judged = judged.where(~np.isnan(judged.value))
-        keys, asked = self.keys(judged), self.keys(labels)
-        order = np.argsort(keys, kind="stable")
-        first = np.searchsorted(keys[order], asked, side="left")
-        count = np.searchsorted(keys[order], asked, side="right") - first
-        label = np.repeat(np.arange(asked.size), count)
+        verdict, label = self._matched(judged, labels)
         if not label.size:
             raise DataError(
                 "the labels share no comparison with the verdicts: no prompt, turn and pair of "
                 "models is in both"
             )
-        within = np.arange(label.size) - np.repeat(np.cumsum(count) - count, count)
-        verdict = order[np.repeat(first, count) + within]
         return LabelPairs(
             p=judged.value[verdict],
             label=labels.hard[label],
             agrees=(judged.hard[verdict] == labels.hard[label]).astype(np.float64),
             prompt=self.prompts(judged.item[verdict]),
         )
+
+    def scores(self, judges: Sequence[str] | None = None, voters: str | None = None) -> ScorePairs:
+        """Every rating of a response beside each score of the same one.
+
+        Raises:
+            DataError: there are none, the two share no response, or a judge scored several
+                responses of one model to one prompt, which ratings do not tell apart.
+            SpecError: the run holds comparisons.
+        """
+        if self._kind == "comparison":
+            raise SpecError("comparisons have no scores", field="kind")
+        judged, labels = self.judged(judges), self.labels(voters)
+        judged = judged.where(~np.isnan(judged.value))
+        if judges is None or len(judges) == 1:
+            keys = self.keys(judged)
+            if np.unique(keys).size < keys.size:
+                raise DataError(
+                    "a prompt has several responses of one model: give each an item of its own"
+                )
+        verdict, label = self._matched(judged, labels)
+        if not label.size:
+            raise DataError(
+                "the ratings share no response with the scores: no prompt, turn and model is in "
+                "both"
+            )
+        return ScorePairs(
+            judge=judged.value[verdict],
+            label=labels.value[label],
+            prompt=self.prompts(judged.item[verdict]),
+            coverage=np.unique(label).size / labels.value.size,
+        )
+
+    def _matched(self, judged: Outcomes, labels: Outcomes) -> tuple[Ints, Ints]:
+        """The entry of `judged` and that of `labels` for each two that are about the same."""
+        keys, asked = self.keys(judged), self.keys(labels)
+        order = np.argsort(keys, kind="stable")
+        first = np.searchsorted(keys[order], asked, side="left")
+        count = np.searchsorted(keys[order], asked, side="right") - first
+        label = np.repeat(np.arange(asked.size), count)
+        within = np.arange(label.size) - np.repeat(np.cumsum(count) - count, count)
+        return order[np.repeat(first, count) + within], label
 
 
 class _Side:

@@ -30,6 +30,8 @@ from rlaif.types import (
 
 _FINAL: frozenset[Cause] = frozenset({"budget", "injection"})
 """Causes for which no further judge is asked."""
+_AT = "cascade at "
+"""How the method of a cascade begins; its threshold stands behind."""
 
 
 def confidence(verdict: Verdict) -> float | None:
@@ -52,6 +54,24 @@ def confidence(verdict: Verdict) -> float | None:
     likeliest = [max(grade["distribution"].values()) for grade in known]
     total = sum(w * p for w, p in zip(weights, likeliest, strict=True))
     return float(total / sum(weights))
+
+
+def is_escalated(verdict: Verdict) -> bool:
+    """Whether a verdict is of a cascade that asked all its judges and ended in doubt: for people.
+
+    Responses that are the same are none for people, nor is an item whose budget was spent or that
+    was an attempt on the judge.
+    """
+    name, _, threshold = verdict.judge.method.partition(_AT)
+    if name or not threshold.replace(".", "", 1).isdigit():
+        return False
+    if verdict.cause in _FINAL or _settled(verdict):
+        return False
+    asked = {member.judge for member in verdict.members or ()}
+    if len(asked) < len(verdict.judge.members or ()):
+        return False
+    sure = confidence(verdict)
+    return sure is None or sure < float(threshold)
 
 
 @dataclass(slots=True)
@@ -110,7 +130,7 @@ class CascadeJudge(SeveralJudges):
         models = ", ".join(ref.model for ref in refs)
         self.ref = JudgeRef(
             f"cascade({models})",
-            f"cascade at {threshold:g}",
+            f"{_AT}{threshold:g}",
             refs[0].sampling,
             shared_rubric(refs),
             refs,

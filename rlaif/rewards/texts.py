@@ -61,11 +61,15 @@ def messages_of(value: object, role: Role, what: str) -> Messages:
 
 
 def _message(value: object, what: str) -> Message:
-    if not isinstance(value, Mapping) or value.get("role") not in _ROLES:
+    # a list: what is no role may not be hashable either
+    if not isinstance(value, Mapping) or value.get("role") not in list(_ROLES):
         known = ", ".join(_ROLES)
         raise DataError(f"a message of a {what} has a role ({known}) and content")
     text = _content(value.get("content"))
-    if calls := value.get("tool_calls"):
+    calls = value.get("tool_calls")
+    if calls is not None and not isinstance(calls, list | tuple):
+        raise DataError(f"tool_calls is a list, not {type(calls).__name__}")
+    if calls:
         text = "\n".join([*([text] if text else []), *(_call(call) for call in calls)])
     if value["role"] in ("tool", "function"):
         name = value.get("name")
@@ -93,4 +97,6 @@ def _content(content: Any) -> str:
 
 def _call(call: Any) -> str:
     function = call.get("function", call) if isinstance(call, Mapping) else {}
+    if not isinstance(function, Mapping):
+        function = {}
     return f"[tool call] {function.get('name', '')}({function.get('arguments', '')})"

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
-import sqlite3
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from rlaif.backends.budgeted import Budget
 from rlaif.errors import ConfigError
-from rlaif.service.database import Database
+from rlaif.service.database import KeyTakenError, Tables
+from rlaif.store.postgres import UnreachableError
 
 Scope = Literal["judge", "annotate", "admin"]
 """What a token is good for: verdicts and runs of its own; labels to any run; everything, the runs
@@ -29,6 +31,8 @@ of others too."""
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _TOKEN = re.compile(r"rlaif_(\d{1,9})_([A-Za-z0-9_-]{43})")
+_MOST_KNOWN = 10_000
+_ANY = "SELECT 1 FROM tokens WHERE revoked_s IS NULL LIMIT 1"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 
 
@@ -52,10 +56,16 @@ LOCAL = Caller(0, "local", frozenset(SCOPES))
 
 
 class TokenBook:
-    """The tokens of a service."""
+    """The tokens of a service.
 
-    def __init__(self, database: Database) -> None:
+    One that was revoked is worthless at once; where servers share PostgreSQL, within a second.
+    """
+
+    def __init__(self, database: Tables) -> None:
         self._db = database
+        self._known: dict[bytes, tuple[Caller, float]] = {}
+        """By the hash of what was shown a moment ago: the caller, and until when to believe it."""
+        self._any, self._any_until_s = False, -math.inf
 
     def add(
         self,
@@ -89,9 +99,10 @@ class TokenBook:
                 "VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
                 (name, _hash(secret), " ".join(chosen), budget_usd, per_minute, time.time()),
             )
-        except sqlite3.IntegrityError:
+        except KeyTakenError:
             raise ConfigError(f"there is a token called {name!r} already") from None
         assert row is not None
+        self._any_until_s = -math.inf
         return f"rlaif_{row[0]}_{secret}"
 
     def revoke(self, name: str) -> None:
@@ -104,11 +115,27 @@ class TokenBook:
             "UPDATE tokens SET revoked_s = ? WHERE name = ? AND revoked_s IS NULL",
             (time.time(), name),
         )
+        self._known.clear()
+        self._any_until_s = -math.inf
         if not changed:
             raise ConfigError(f"there is no token called {name[:64]!r}")
 
     def caller(self, text: str) -> Caller | None:
         """Whose token `text` is, or None where it is nobody's or was revoked."""
+        if not self._db.fresh_s:
+            return self._looked_up(text)
+        key = _hash(text)
+        known = self._known.get(key)
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        found = self._looked_up(text)
+        if found is not None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = (found, time.monotonic() + self._db.fresh_s)
+        return found
+
+    def _looked_up(self, text: str) -> Caller | None:
         match = _TOKEN.fullmatch(text)
         row = match and self._db.row(
             "SELECT hash, id, name, scopes, budget_usd, per_minute FROM tokens "
@@ -130,8 +157,12 @@ class TokenBook:
         return _caller(row) if row else None
 
     def __bool__(self) -> bool:
-        """Whether any token is in use."""
-        return self._db.row("SELECT 1 FROM tokens WHERE revoked_s IS NULL LIMIT 1") is not None
+        """Whether any token is in use; where servers share PostgreSQL, as of the last second."""
+        now_s = time.monotonic()
+        if now_s >= self._any_until_s:
+            self._any = self._db.row(_ANY) is not None
+            self._any_until_s = now_s + self._db.fresh_s
+        return self._any
 
     def listed(self) -> list[dict[str, Any]]:
         """Every token that is in use, without its secret."""
@@ -149,11 +180,13 @@ class TokenBudget(Budget):
     have spent, so together they cannot pass the limit by more than what they have in flight.
     """
 
-    def __init__(self, database: Database, caller: Caller) -> None:
+    def __init__(self, database: Tables, caller: Caller) -> None:
         super().__init__(caller.budget_usd)
         self._db = database
         self._token = caller.id
         self._total = self._limit
+        self._owed_usd = 0.0
+        """Spent here, and not yet noted in the database."""
 
     async def reserve(self, most_usd: float) -> int:
         if self._total is not None:
@@ -169,14 +202,20 @@ class TokenBudget(Budget):
         self._note(reserved / 10**12)
 
     def _note(self, cost_usd: float) -> None:
-        if cost_usd and self._token:
-            self._db.change(
-                "UPDATE tokens SET spent_usd = spent_usd + ? WHERE id = ?", (cost_usd, self._token)
-            )
+        """Note what was spent; where the database is away, with what is spent next."""
+        self._owed_usd += cost_usd
+        if self._owed_usd and self._token:
+            # an error here would lose a reply that is paid
+            with suppress(UnreachableError):
+                self._db.change(
+                    "UPDATE tokens SET spent_usd = spent_usd + ? WHERE id = ?",
+                    (self._owed_usd, self._token),
+                )
+                self._owed_usd = 0.0
 
     def _elsewhere_usd(self) -> float:
         row = self._db.row("SELECT spent_usd FROM tokens WHERE id = ?", (self._token,))
-        return max(0.0, (row[0] if row else 0.0) - self.spent_usd)
+        return max(0.0, (row[0] if row else 0.0) - (self.spent_usd - self._owed_usd))
 
 
 class Rates:
@@ -203,4 +242,4 @@ def _caller(row: tuple[Any, ...]) -> Caller:
 
 
 def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

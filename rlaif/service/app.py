@@ -7,11 +7,8 @@ uvicorn.run(app)
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,16 +16,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rlaif import __version__
 from rlaif.canonical import json_bytes
 from rlaif.errors import RlaifError
 from rlaif.service import (
     about,
     judging,
-    labelling,
+    label_pages,
+    label_schemas,
     pages,
+    reward_schemas,
     rewarding,
     running,
     schemas,
@@ -40,18 +38,11 @@ from rlaif.service.errors import Problem, problem_of
 from rlaif.service.guard import Door, Guard, log_bug, told
 from rlaif.service.indexing import Indexer
 from rlaif.service.judging import NDJSON
+from rlaif.service.openapi import Handler, Operation, document
 from rlaif.service.rewarding import Remembered
 from rlaif.service.runs import RunBook
-from rlaif.service.state import Service
+from rlaif.service.state import Service, service_of
 from rlaif.service.working import Worker
-from rlaif.store.locks import Claims
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-_WHAT = (
-    "Verdicts and rewards of the judges that this server offers. The body of an answer is the "
-    "verdict record; what has no verdict says why, and is never a number."
-)
 
 
 def build_app(service: Service, door: Door) -> ASGIApp:
@@ -75,11 +66,11 @@ def build_app(service: Service, door: Door) -> ASGIApp:
             claims.close()
             await service.aclose()
 
-    claims = Claims(service.root / "claims")
+    claims = service.database.held(service.root)
     book = RunBook(service.database, claims, service.config.limits)
     indexer = Indexer(service.root)
     app = Starlette(
-        routes=[_route(one) for one in OPERATIONS],
+        routes=list(_routes()),
         exception_handlers=_FAILURES,
         lifespan=life,
     )
@@ -88,20 +79,9 @@ def build_app(service: Service, door: Door) -> ASGIApp:
     app.state.book = book
     app.state.indexer = indexer
     app.state.sessions = door.sessions
+    app.state.open = door.open
     app.state.remembered = Remembered()
-    return Guard(app, door, service.config.limits, service.metrics)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation of the API."""
-
-    method: str
-    path: str
-    handler: Handler
-    tag: str
-    told: Mapping[str, Any] | None
-    """What OpenAPI is told of it; None where it is no part of that."""
+    return Guard(_Direct(app), door, service.config.limits, service.metrics)
 
 
 _PAGES: dict[str, Handler] = {
@@ -110,10 +90,11 @@ _PAGES: dict[str, Handler] = {
     "/static/{name}": pages.static,
     "/flips": pages.flips,
     "/runs/{run_id}": pages.run,
-    "/runs/{run_id}/label": labelling.label,
+    "/runs/{run_id}/label": label_pages.label,
+    "/runs/{run_id}/people": label_pages.people,
     "/runs/{run_id}/report": pages.report,
     "/runs/{run_id}/verdicts": pages.verdicts,
-    "/runs/{run_id}/verdicts/{n:int}": pages.verdict,
+    "/runs/{run_id}/verdicts/{n}": pages.verdict,
 }
 
 
@@ -126,9 +107,14 @@ def _operations() -> Iterator[Operation]:
         judged = described(answer, schemas.items_of(work), failures=paid, also=(NDJSON,))
         yield Operation("POST", f"/v1/{work}", getattr(judging, work), "judge", judged)
     for path, handler, answer, body in (
-        ("/get_reward", rewarding.get_reward, schemas.REWARD_GOT, schemas.GET_REWARD),
-        ("/v1/rewards", rewarding.rewards, schemas.REWARDS_GIVEN, schemas.REWARDS),
-        ("/compare", rewarding.compare_group, schemas.GROUP_COMPARED, schemas.COMPARE_GROUP),
+        ("/get_reward", rewarding.get_reward, reward_schemas.REWARD_GOT, reward_schemas.GET_REWARD),
+        ("/v1/rewards", rewarding.rewards, reward_schemas.REWARDS_GIVEN, reward_schemas.REWARDS),
+        (
+            "/compare",
+            rewarding.compare_group,
+            reward_schemas.GROUP_COMPARED,
+            reward_schemas.COMPARE_GROUP,
+        ),
     ):
         yield Operation("POST", path, handler, "train", described(answer, body, failures=paid))
     made = described(schemas.RUN, schemas.NEW_RUN, status="201")
@@ -142,13 +128,7 @@ def _operations() -> Iterator[Operation]:
     yield Operation("POST", f"{one}/rerun", running.again, "runs", anew)
     yield Operation("GET", f"{one}/events", running.events, "runs", schemas.EVENTS)
     yield Operation("GET", f"{one}/verdicts", running.verdicts, "runs", schemas.TABLE)
-    put = described({"type": "object"}, schemas.LABEL, failures=(409,))
-    people = described(schemas.LISTED, failures=(409,))
-    forgotten = described({"type": "object"}, failures=(409,))
-    yield Operation("POST", f"{one}/labels", labelling.put_label, "people", put)
-    yield Operation("GET", f"{one}/labels", labelling.labels, "people", schemas.LINES)
-    yield Operation("POST", f"{one}/labels/undo", labelling.undo_label, "people", forgotten)
-    yield Operation("GET", f"{one}/annotators", labelling.annotators, "people", people)
+    yield from label_schemas.operations()
     for name in ("models", "rubrics", "constitutions"):
         listed = described(schemas.LISTED)
         yield Operation("GET", f"/v1/{name}", getattr(about, name), "about", listed)
@@ -163,49 +143,65 @@ def _operations() -> Iterator[Operation]:
     yield Operation("POST", "/logout", signing_in.logout, "pages", None)
 
 
-def _route(one: Operation) -> Route:
-    async def answer(request: Request) -> Response:
-        request.scope.setdefault("state", {})["route"] = one.path  # for the counts
-        return await one.handler(request)
-
-    return Route(one.path, answer, methods=[one.method])
-
-
-async def _openapi(_: Request) -> Response:
-    """The API in OpenAPI's own words."""
-    return Response(_described(), media_type=JSON)
-
-
-@cache
-def _described() -> bytes:
-    paths: dict[str, dict[str, Any]] = {}
+def _routes() -> Iterator[Route]:
+    """One for each path, so that a wrong method is told all that are right."""
+    by_path: dict[str, dict[str, Handler]] = {}
     for one in OPERATIONS:
-        if one.told is None:
-            continue
-        said = (one.handler.__doc__ or "").strip()
-        named = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in re.findall(r"\{(\w+)\}", one.path)
-        ]
-        paths.setdefault(one.path, {})[one.method.lower()] = {
-            "operationId": one.handler.__name__,
-            "summary": said.partition("\n")[0],
-            "tags": [one.tag],
-            **one.told,
-            "parameters": [*named, *one.told.get("parameters", ())],
+        by_path.setdefault(one.path, {})[one.method] = one.handler
+    for path, handlers in by_path.items():
+        yield _route(path, handlers)
+
+
+def _route(path: str, handlers: Mapping[str, Handler]) -> Route:
+    async def answer(request: Request) -> Response:
+        request.scope.setdefault("state", {})["route"] = path  # for the counts
+        method = "GET" if request.method == "HEAD" else request.method
+        return await handlers[method](request)
+
+    return Route(path, answer, methods=[*handlers])
+
+
+class _Direct:
+    """Takes requests to paths that are the same for all straight to what answers them.
+
+    Trainers ask those thousands of times a second, and the way through the router and its layers
+    takes as long as to read an item. All else goes that way.
+    """
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+        self._handlers = {
+            (one.method, one.path): one.handler for one in OPERATIONS if "{" not in one.path
         }
-    return json_bytes(
-        {
-            "openapi": "3.1.0",
-            "info": {"title": "rlaif", "version": __version__, "description": _WHAT},
-            "paths": paths,
-            "components": {
-                "schemas": schemas.components(),
-                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            },
-            "security": [{"token": []}, {}],
-        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._handlers.get((scope.get("method", ""), scope.get("path", "")))
+        if handler is None or scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["app"] = self._app
+        scope.setdefault("state", {})["route"] = scope["path"]
+        request = Request(scope, receive, send)
+        try:
+            response = await handler(request)
+        except Problem as problem:
+            response = told(problem, scope)
+        except RlaifError as error:
+            response = told(problem_of(error), scope)
+        await response(scope, receive, send)
+
+
+async def _openapi(request: Request) -> Response:
+    """The API in OpenAPI's own words."""
+    service = service_of(request)
+    told = document(
+        OPERATIONS,
+        judges=service.bench.configs,
+        rubrics=service.bench.rubrics,
+        rows=service.config.limits.rows,
+        open_to_all=request.app.state.open(),
     )
+    return Response(json_bytes(told), media_type=JSON)
 
 
 async def _problem(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from rlaif.errors import SpecError
 from rlaif.service.errors import Problem
@@ -40,7 +40,7 @@ async def read_json(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != JSON:
         raise Problem(415, f"the body should be {JSON}")
-    body = await request.body()
+    body = await _whole(request)
     try:
         found = orjson.loads(body)
     except (orjson.JSONDecodeError, RecursionError) as error:
@@ -48,6 +48,22 @@ async def read_json(request: Request) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Problem(422, f"the body should be an object, found {describe(found)}")
     return found
+
+
+async def _whole(request: Request) -> bytes:
+    """All of the body: nearly always one message, which Starlette's own way takes four layers to.
+
+    Raises:
+        ClientDisconnect: the client went away amid it.
+    """
+    parts = []
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def asked(body: dict[str, Any], most: int) -> Asked:
@@ -95,6 +111,28 @@ def list_of(body: Mapping[str, Any], name: str, length: int | None = None) -> li
         raise SpecError(f"should be a list, found {describe(value)}", field=name)
     if length is not None and len(value) != length:
         raise SpecError(f"should have {length} entries, has {len(value)}", field=name)
+    return value
+
+
+def count_of(body: Mapping[str, Any], name: str, most: int, what: str) -> int | None:
+    """The whole number of a field, or None where it is absent. JSON has 3.0 for one too.
+
+    Args:
+        body: What holds it.
+        name: The field.
+        most: The largest that it may be; the smallest is 1.
+        what: What is counted, for errors.
+
+    Raises:
+        SpecError: it is none, or out of bounds.
+    """
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise SpecError(f"is {what}, 1 to {most:,}, not {describe(value)}", field=name)
     return value
 
 

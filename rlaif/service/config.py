@@ -19,6 +19,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from rlaif.errors import ConfigError, suggestion
+from rlaif.judge.methods import CompareMethod
 from rlaif.specs.rubric import Rubric, load_rubric
 from rlaif.specs.shipped import is_path, shipped_files
 from rlaif.specs.yamlfile import YamlFile, read_yaml
@@ -43,7 +44,7 @@ class JudgeConfig(_Strict):
     """Its server, for `server/`."""
     rubric: Text = "helpfulness"
     """The rubric it judges by, unless the request names another that is allowed."""
-    method: Literal["auto", "verdict", "token", "likelihood"] = "auto"
+    method: CompareMethod = "auto"
     temperature: Annotated[float, Field(le=2, allow_inf_nan=False)] = 0.0
     max_tokens: Count = 1024
     draws: Count | None = None
@@ -134,6 +135,8 @@ def check(config: ServiceConfig, document: YamlFile) -> None:
     for name in config.judges:
         if not _NAME.fullmatch(name):
             raise document.error("should be letters, digits, '.', '_' and '-'", "judges", name)
+        if name == "people":
+            raise document.error("is what a run names that asks no judge", "judges", name)
     wanted = config.reward.judge
     if wanted not in config.judges and "reward" in document.data:
         hint = suggestion(wanted, config.judges)

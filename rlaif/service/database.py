@@ -1,7 +1,8 @@
 """The service's own database: tokens, runs, and labels by people, in one SQLite file.
 
 Several server processes may use one file: it is in WAL mode, and whatever must not happen twice is
-one statement or one transaction.
+one statement or one transaction. `Tables` is what any other database has to fill; its statements
+are SQL that SQLite and PostgreSQL both take, with `?` for values.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rlaif.errors import StoreError
 from rlaif.store.failures import opening, reason
+from rlaif.store.locks import Claims
 from rlaif.store.schema import pragma
+from rlaif.store.secret import load_secret
 
 APPLICATION_ID = 0x524C5356
 """`RLSV`, in the file's header."""
 VERSION = 1
 
-_TABLES = """
+TABLES = """
 CREATE TABLE tokens (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
@@ -65,6 +68,72 @@ CREATE INDEX runs_by_token ON runs (token, created_s);
 """
 
 
+class KeyTakenError(StoreError):
+    """A row of that key is there already."""
+
+
+class Held(Protocol):
+    """Keys of which each is held by one server at most, until it drops it or dies."""
+
+    def take(self, key: bytes) -> bool:
+        """Whether `key` is now held by this server, and was held by nobody before."""
+        ...
+
+    def holds(self, key: bytes) -> bool:
+        """Whether this server still holds `key`."""
+        ...
+
+    def drop(self, key: bytes) -> None:
+        """Let go of `key`; nothing where it is not held."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything. Safe to call twice."""
+        ...
+
+
+class Tables(Protocol):
+    """Where a service keeps tokens, runs and labels. Any thread may use it.
+
+    Every method raises `StoreError` where the database cannot be used.
+    """
+
+    fresh_s: float
+    """Seconds for which a token that was looked up is believed, where each look takes a while."""
+
+    def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a statement returns."""
+        ...
+
+    def row(self, statement: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row that a statement returns."""
+        ...
+
+    def change(self, statement: str, values: Sequence[Any] = ()) -> int:
+        """How many rows a statement changed; `KeyTakenError` where a key is there already."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Statements of which all take effect, or none; no other server writes between them."""
+        ...
+
+    def held(self, root: Path) -> Held:
+        """By what servers tell who works on which run; `root` is the service's folder."""
+        ...
+
+    def secret(self, root: Path) -> bytes:
+        """32 random bytes that all servers share, kept in `root`, made when they are first needed.
+
+        Raises:
+            ConfigError: another server of the database has another `root`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the database back. Safe to call twice."""
+        ...
+
+
 class Database:
     """The file, and the one connection of this process to it. Any thread may use it.
 
@@ -74,6 +143,8 @@ class Database:
     Raises:
         StoreError: it is another program's, newer than this version, damaged, or not writable.
     """
+
+    fresh_s = 0.0
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,7 +165,7 @@ class Database:
             made_by, version = pragma(self._db, "application_id"), pragma(self._db, "user_version")
             tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if not tables and not made_by:
-                for statement in _TABLES.split(";"):
+                for statement in TABLES.split(";"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
@@ -119,8 +190,8 @@ class Database:
         with self._lock:
             try:
                 return self._db.execute(statement, values).fetchall()
-            except sqlite3.IntegrityError:
-                raise
+            except sqlite3.IntegrityError as error:
+                raise KeyTakenError(str(error)) from error
             except sqlite3.Error as error:
                 raise StoreError(f"cannot use {self.path}: {reason(error)}") from error
 
@@ -138,13 +209,13 @@ class Database:
 
         Raises:
             StoreError: as `rows`.
-            sqlite3.IntegrityError: a row of that key is there already.
+            KeyTakenError: a row of that key is there already.
         """
         with self._lock:
             try:
                 return self._db.execute(statement, values).rowcount
-            except sqlite3.IntegrityError:
-                raise
+            except sqlite3.IntegrityError as error:
+                raise KeyTakenError(str(error)) from error
             except sqlite3.Error as error:
                 raise StoreError(f"cannot write {self.path}: {reason(error)}") from error
 
@@ -163,6 +234,18 @@ class Database:
             finally:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+
+    def held(self, root: Path) -> Claims:
+        """Locks of the operating system, below `root`: they end with their process."""
+        return Claims(root / "claims")
+
+    def secret(self, root: Path) -> bytes:
+        """The bytes in the file `secret` of `root`, made if there is none.
+
+        Raises:
+            StoreError: the file cannot be read or made, or is not 32 bytes.
+        """
+        return load_secret(root)
 
     def close(self) -> None:
         """Give the file back. Safe to call twice."""

@@ -21,6 +21,7 @@ from rlaif.errors import (
     StoreError,
     VerdictError,
 )
+from rlaif.store.postgres import UnreachableError
 
 STATUSES: dict[type[RlaifError], int] = {
     SpecError: 422,
@@ -55,6 +56,8 @@ TITLES = {
     507: "Nothing can be kept",
 }
 _LONGEST = 600
+_BACK_S = 5.0
+"""Seconds after which to ask again where the database was away."""
 
 
 class Problem(Exception):  # noqa: N818
@@ -106,6 +109,8 @@ class Problem(Exception):  # noqa: N818
 
 def problem_of(error: RlaifError) -> Problem:
     """What the client is told of `error`."""
+    if isinstance(error, UnreachableError):
+        return Problem(503, str(error), retry_after_s=_BACK_S)
     status = next((code for kind, code in STATUSES.items() if isinstance(error, kind)), 500)
     if isinstance(error, SpecError):
         row = f"row {error.line}: " if error.line is not None else ""

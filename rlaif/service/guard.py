@@ -7,9 +7,9 @@ unless the service listens on this machine alone and has none; sizes and times a
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
+import math
 import re
 import time
 import traceback
@@ -27,6 +27,7 @@ from rlaif.report.text import escape
 from rlaif.service.accounts import LOCAL, Caller, Rates
 from rlaif.service.accounts import Scope as Granted
 from rlaif.service.config import Limits
+from rlaif.service.deadline import Deadline
 from rlaif.service.errors import TITLES, Problem
 from rlaif.service.layout import page
 from rlaif.service.metrics import Metrics
@@ -40,13 +41,15 @@ CODE = "x-rlaif-code"
 UPLOADS = "/v1/uploads"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _PORT = re.compile(r":\d*\Z")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    # `no-referrer` would make browsers send the origin of our own forms as "null"
+    (b"referrer-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
@@ -120,14 +123,14 @@ class Guard:
         most_mb = limits.upload_mb if scope["path"] == UPLOADS else limits.body_mb
         most = int(most_mb * 1e6)
         declared = headers.get("content-length", "0")
-        if not declared.isdigit():
+        if not _LENGTH.fullmatch(declared):
             raise Problem(400, "the length of the body is no number")
         if int(declared) > most:
             raise Problem(413, f"the body may have {most:,} bytes")
         has_body = declared != "0" or "transfer-encoding" in headers
         body = _Body(receive, most, limits.request_s, ended=not has_body)
         try:
-            async with asyncio.timeout(limits.body_s if has_body else limits.request_s) as deadline:
+            with Deadline(limits.body_s if has_body else limits.request_s) as deadline:
                 answer.deadline = body.deadline = deadline
                 await self._app(scope, body, answer)
         except TimeoutError:
@@ -136,7 +139,10 @@ class Guard:
             raise Problem(504, "the answer took too long") from None
 
     def _check_place(self, scope: Scope, headers: Headers) -> None:
-        host = headers.get("host", "")
+        hosts = headers.getlist("host")
+        if len(hosts) > 1:
+            raise Problem(400, "a request names one host")
+        host = hosts[0] if hosts else ""
         name = _PORT.sub("", host).lower()
         if self._door.hosts and name not in self._door.hosts:
             raise Problem(421, "this service is not reached by that name")
@@ -182,19 +188,18 @@ class _Answer:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
-        self.deadline: asyncio.Timeout | None = None
+        self.deadline: Deadline | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own = {name for name, _ in message.get("headers", ())} & _NAMES
-            message["headers"] = [
-                *message.get("headers", ()),
-                *((name, value) for name, value in _HEADERS if name not in own),
-            ]
+            headers = list(message.get("headers", ()))
+            own = _NAMES.intersection([name for name, _ in headers])
+            more = [pair for pair in _HEADERS if pair[0] not in own] if own else _HEADERS
+            message["headers"] = headers + more
             if self.deadline is not None:
                 # what has begun to answer may go on: a stream of verdicts takes as long as it does
-                self.deadline.reschedule(None)
+                self.deadline.move(math.inf)
         await self._send(message)
 
     async def instead(self, scope: Scope, receive: Receive, problem: Problem) -> None:
@@ -220,7 +225,7 @@ class _Body:
         self._most = most
         self._answer_s = answer_s
         self.ended = ended
-        self.deadline: asyncio.Timeout | None = None
+        self.deadline: Deadline | None = None
 
     async def __call__(self) -> Message:
         message = await self._receive()
@@ -231,7 +236,7 @@ class _Body:
             if not message.get("more_body", False):
                 self.ended = True
                 if self.deadline is not None:
-                    self.deadline.reschedule(asyncio.get_running_loop().time() + self._answer_s)
+                    self.deadline.move(self._answer_s)
         return message
 
 

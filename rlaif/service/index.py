@@ -11,6 +11,7 @@ anew from `verdicts.jsonl` at any time.
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import sys
 from collections import Counter
@@ -19,18 +20,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from rlaif.canonical import digest
 from rlaif.errors import RlaifError, StoreError
 from rlaif.report.browser import Entry
 from rlaif.report.run_entries import entry_of
+from rlaif.service import flips, queues
+from rlaif.service.queues import Queues
 from rlaif.types import Verdict
 
 NAME = "verdicts.index"
 PAGE = 25
 """Verdicts on one page of a list."""
-_VERSION = 1
+_VERSION = 2
 _MOST_VALUES = 40
 _SNIPPET = 160
 _MOST_WORDS = 12
@@ -48,12 +51,7 @@ CREATE TABLE facets (name TEXT, value TEXT, count INTEGER);
 _INDEXES = """
 CREATE INDEX by_reading ON verdicts (reading);
 CREATE INDEX by_category ON verdicts (category);
-CREATE INDEX by_same ON verdicts (same, outcome, n);
 """
-
-
-Queue = Literal["random", "unsure", "failed"]
-"""What people see first: a random sample, where the judge was least sure, what it gave up on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +97,22 @@ def build(folder: Path) -> None:
         SpecError: a line is no verdict.
         StoreError: the index cannot be written.
     """
-    partial = folder / f"{NAME}.partial"
-    partial.unlink(missing_ok=True)
+    # another server of this folder may be at it too
+    partial = folder / f"{NAME}.{secrets.token_hex(4)}.partial"
     try:
         with closing(sqlite3.connect(partial, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
-            db.executescript(_TABLES)
+            db.executescript(_TABLES + queues.TABLES + flips.TABLE)
             _fill(db, folder / "verdicts.jsonl")
-            db.executescript(_INDEXES)
+            flips.add(db)
+            db.executescript(_INDEXES + queues.INDEXES)
             db.execute(f"PRAGMA user_version = {_VERSION}")
         partial.replace(folder / NAME)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"cannot index {folder}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _fill(db: sqlite3.Connection, path: Path) -> None:
@@ -125,6 +126,7 @@ def _fill(db: sqlite3.Connection, path: Path) -> None:
             "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (n, at, len(line), _same(verdict), *map(_sound, _shown(verdict, entry)), _p(verdict)),
         )
+        queues.add(db, n, _same(verdict), verdict)
         texts = [entry.prompt, *(text for _, text in entry.sides), *(r.text for r in entry.replies)]
         db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (n, _sound("\n".join(texts))))
         facets["reading"][entry.reading] += 1
@@ -191,6 +193,16 @@ def _sound(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def is_indexed(folder: Path) -> bool:
+    """Whether a run folder has an index that this version made."""
+    path = folder / NAME
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            return bool(db.execute("PRAGMA user_version").fetchone()[0] == _VERSION)
+    except sqlite3.Error:
+        return False
+
+
 class VerdictIndex:
     """The index of a run, open for reading.
 
@@ -250,15 +262,10 @@ class VerdictIndex:
             file.seek(row[0])
             return Verdict.from_dict(json.loads(file.read(row[1])))
 
-    def queue(self, order: Queue) -> Iterator[int]:
-        """Places of verdicts in the order in which people should see them."""
-        by = {
-            "random": "ORDER BY (n * 2654435761) % 4294967296",
-            "unsure": "WHERE p IS NOT NULL ORDER BY abs(p - 0.5), n",
-            "failed": "WHERE p IS NULL ORDER BY n",
-        }
-        for (n,) in self._db.execute(f"SELECT n FROM verdicts {by[order]}"):  # noqa: S608
-            yield n
+    @property
+    def queues(self) -> Queues:
+        """What people should look at first."""
+        return Queues(self._db)
 
     def against(self, other: Path, offset: int = 0) -> tuple[int, int, list[Flip]]:
         """How many pieces of work two runs share, how many came out differently, and 25 of those.
@@ -266,28 +273,26 @@ class VerdictIndex:
         Raises:
             StoreError: the other run has no index.
         """
-        if not (other / NAME).is_file():
-            raise StoreError(f"{other} has no index")
-        self._db.execute("ATTACH ? AS other", (f"{(other / NAME).absolute().as_uri()}?mode=ro",))
-        joined = "FROM verdicts a JOIN other.verdicts b ON b.same = a.same"
-        differing = "WHERE a.outcome <> b.outcome"
-        shared, flipped = self._db.execute(
-            f"SELECT count(*), coalesce(sum(a.outcome <> b.outcome), 0) {joined}"
-        ).fetchone()
-        rows = self._db.execute(
-            f"SELECT a.n, b.n, a.title, a.snippet, a.outcome, b.outcome {joined} {differing} "
-            "ORDER BY a.n LIMIT ? OFFSET ?",
-            (PAGE, offset),
-        ).fetchall()
-        return shared, flipped, [Flip(*row) for row in rows]
+        with VerdictIndex(other) as theirs:
+            shared, places = flips.differing(self._db, theirs._db)
+            shown = places[offset : offset + PAGE].tolist()
+            return shared, len(places), [self._flip(n, theirs, m) for n, m in shown]
+
+    def _flip(self, n: int, theirs: VerdictIndex, other: int) -> Flip:
+        row = "SELECT title, snippet, outcome FROM verdicts WHERE n = ?"
+        title, snippet, outcome = self._db.execute(row, (n,)).fetchone()
+        _, _, other_outcome = theirs._db.execute(row, (other,)).fetchone()
+        return Flip(n, other, title, snippet, outcome, other_outcome)
 
 
 def _where(wanted: Filter) -> tuple[str, list[Any]]:
     parts, values = [], list[Any]()
-    words = [word.replace('"', "") for word in wanted.words.split()[:_MOST_WORDS]]
-    if any(words):
+    # SQLite reads a search up to a NUL, which leaves a quotation open
+    sought = wanted.words.replace('"', "").replace("\0", " ")
+    words = sought.split()[:_MOST_WORDS]
+    if words:
         parts.append("n IN (SELECT rowid FROM words WHERE words MATCH ?)")
-        values.append(" ".join(f'"{_sound(word)}"' for word in words if word))
+        values.append(" ".join(f'"{_sound(word)}"' for word in words))
     for name in ("reading", "category"):
         if value := getattr(wanted, name):
             parts.append(f"{name} = ?")

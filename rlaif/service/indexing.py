@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from rlaif.service.index import NAME
+from rlaif.service.index import is_indexed
 from rlaif.service.working import folder_of
 
 
@@ -20,7 +20,7 @@ class Indexer:
 
     def ready(self, name: str) -> bool:
         """Whether a run is indexed; where it is not, that is begun."""
-        if (folder_of(self._root, name) / NAME).is_file():
+        if is_indexed(folder_of(self._root, name)):
             return True
         if name not in self._under_way:
             task = asyncio.create_task(self._index(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,7 @@ from rlaif.specs.shipped import is_path
 if TYPE_CHECKING:
     from rlaif.backends.base import Backend
     from rlaif.backends.prices import PriceTable
-    from rlaif.judge.likelihood import LikelihoodJudge
-    from rlaif.judge.pairwise import PairwiseJudge
-    from rlaif.judge.pointwise import PointwiseJudge
-    from rlaif.judge.reward import RewardJudge
+    from rlaif.judge.seating import AnyComparer, AnyGrader
     from rlaif.store.base import Replies
 
 _MOST_KEPT = 256
@@ -40,7 +37,7 @@ class Seat:
         self.judge = judge
 
     @cached_property
-    def pointwise(self) -> PointwiseJudge | RewardJudge:
+    def pointwise(self) -> AnyGrader:
         """What grades.
 
         Raises:
@@ -49,7 +46,7 @@ class Seat:
         return self.judge.pointwise()
 
     @cached_property
-    def pairwise(self) -> PairwiseJudge | LikelihoodJudge | RewardJudge:
+    def pairwise(self) -> AnyComparer:
         """What compares."""
         return self.judge.pairwise()
 
@@ -82,7 +79,7 @@ class Bench:
         options: Callable[[JudgeConfig], BackendOptions],
     ) -> None:
         self.rubrics = allowed_rubrics(config)
-        self.configs: Mapping[str, JudgeConfig] = config.judges
+        self.configs: dict[str, JudgeConfig] = config.judges
         self._store = store
         self._prices = prices
         self._usual = {
@@ -115,7 +112,7 @@ class Bench:
         Raises:
             ConfigError: there is no such judge, or the rubric is not allowed.
         """
-        known(name, dict(self.configs), "judge")
+        known(name, self.configs, "judge")
         chosen = rubric or self._usual[name]
         known(chosen, self.rubrics, "rubric")
         return chosen

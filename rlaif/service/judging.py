@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Literal
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -18,6 +19,7 @@ from rlaif.service.guard import caller_of
 from rlaif.service.judges import Seat
 from rlaif.service.state import Service, service_of
 from rlaif.specs.items import read_data
+from rlaif.store.lines import verdict_bytes
 from rlaif.types import Candidate, Comparison, Item, Verdict
 
 NDJSON = "application/x-ndjson"
@@ -52,7 +54,7 @@ async def _answer(request: Request, work: Work) -> Response:
     if wanted.single:
         verdict = await judge(items[0])
         service.judged([verdict])
-        return Response(json_bytes(verdict.as_dict()), media_type=JSON)
+        return Response(verdict_bytes(verdict), media_type=JSON)
     if NDJSON in request.headers.get("accept", ""):
         return StreamingResponse(_lines(service, judge, items), media_type=NDJSON)
     return await _batch(service, judge, items)
@@ -85,7 +87,7 @@ async def _batch(
         found[place] = verdict
         tally.add(verdict)
     service.judged(found.values())
-    verdicts = [found[place].as_dict() for place in range(len(items))]
+    verdicts = [orjson.Fragment(verdict_bytes(found[place])) for place in range(len(items))]
     summary = tally.summary()
     return Response(json_bytes({"verdicts": verdicts, "summary": summary}), media_type=JSON)
 
@@ -97,7 +99,7 @@ async def _lines(
     try:
         async for _, verdict in as_they_come(items, judge):
             service.judged([verdict])
-            yield json_bytes(verdict.as_dict()) + b"\n"
+            yield verdict_bytes(verdict) + b"\n"
     except RlaifError as error:
         problem = problem_of(error)
         yield json_bytes({"error": {"status": problem.status, "detail": problem.detail}}) + b"\n"

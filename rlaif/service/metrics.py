@@ -13,7 +13,11 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Metrics:
-    """The counts of one server process."""
+    """The counts of one server process.
+
+    Servers of one database each tell their own, which Prometheus sums; all but `rlaif_runs`, which
+    every one tells of them all.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -43,12 +47,15 @@ class Metrics:
             "rlaif_cost_usd", "US dollars paid for calls.", registry=self._registry
         )
         self._runs = Gauge("rlaif_runs", "Runs by state.", ["state"], registry=self._registry)
+        # to find a labelled child takes longer than to count
         self._known: dict[tuple[str, int], tuple[Callable[[], None], Callable[[float], None]]] = {}
+        self._outcomes: dict[tuple[str, str | None], Callable[[], None]] = {}
+        self._fresh, self._cached = (self._calls.labels(one).inc for one in ("no", "yes"))
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one request."""
         known = self._known.get((route, status))
-        if known is None:  # to find a labelled child takes longer than to count
+        if known is None:
             count = self._requests.labels(route, str(status)).inc
             known = self._known[route, status] = (count, self._seconds.labels(route).observe)
         known[0]()
@@ -57,10 +64,17 @@ class Metrics:
     def judged(self, verdicts: Iterable[Verdict]) -> None:
         """Count verdicts and the calls behind them."""
         for verdict in verdicts:
-            self._verdicts.labels(verdict.kind, verdict.cause or "ok").inc()
+            count = self._outcomes.get((verdict.kind, verdict.cause))
+            if count is None:
+                count = self._verdicts.labels(verdict.kind, verdict.cause or "ok").inc
+                self._outcomes[verdict.kind, verdict.cause] = count
+            count()
             for call in verdict.calls:
-                self._calls.labels("yes" if call.cached else "no").inc()
-                if call.cost_usd and not call.cached:
+                if call.cached:
+                    self._cached()
+                    continue
+                self._fresh()
+                if call.cost_usd:
                     self._cost.inc(call.cost_usd)
 
     def runs(self, counts: dict[str, int]) -> None:

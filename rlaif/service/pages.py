@@ -12,11 +12,12 @@ from rlaif.preferences.pairs import HeldBack, Rules, pairs_from
 from rlaif.report.browser import entry_inside
 from rlaif.report.run_entries import entry_of
 from rlaif.report.text import escape, inline
-from rlaif.service import layout
+from rlaif.service import given, layout
 from rlaif.service.errors import Problem
 from rlaif.service.guard import caller_of
 from rlaif.service.index import PAGE, Filter, Flip, Row, VerdictIndex
 from rlaif.service.indexing import Indexer
+from rlaif.service.label_pages import to_judge
 from rlaif.service.layout import choice, figures, link, page, paging
 from rlaif.service.running import book_of
 from rlaif.service.runs import ENDED, Run
@@ -59,18 +60,24 @@ async def home(request: Request) -> Response:
     """The runs, newest first, and a form for a new one."""
     caller, bench = caller_of(request), service_of(request).bench
     if not caller.may("judge"):
-        return _to_judge(request)
+        return to_judge(request)
     runs = book_of(request).listed(caller, 200)
     rows = "".join(_run_row(run) for run in runs)
     listed = f'<ul class="list">{rows}</ul>' if runs else "<p>There are none yet.</p>"
     rubrics = [("", "the judge's own"), *((name, name) for name in bench.rubrics)]
-    kinds = [("score", "grade each response"), ("compare", "compare pairs"), ("rank", "rank")]
+    kinds = [
+        ("score", "grade each response"),
+        ("compare", "compare pairs"),
+        ("rank", "rank"),
+        (given.VERDICTS, "take verdicts made elsewhere"),
+    ]
+    judges = [*((name, name) for name in bench.configs), (given.PEOPLE, "nobody: for people")]
     others = [(run.id, f"{run.title} ({run.id[:6]})") for run in runs if run.state == "done"]
     form = (
         '<h2 id="new">New run</h2><form class="panel new-run" aria-labelledby="new">'
         '<label>Data set<input type="file" name="file" required></label>'
         f"{choice('kind', 'What to do', kinds)}"
-        f"{choice('judge', 'Judge', [(name, name) for name in bench.configs])}"
+        f"{choice('judge', 'Judge', judges)}"
         f"{choice('rubric', 'Rubric', rubrics)}"
         '<label>Most US dollars<input name="budget" type="number" min="0" step="any"></label>'
         '<label>Title<input name="title" maxlength="200"></label>'
@@ -78,10 +85,11 @@ async def home(request: Request) -> Response:
     )
     against = ""
     if len(others) > 1:
+        one = choice("a", "One", others)
+        other = choice("b", "The other", others, others[1][0])
         against = (
             '<h2 id="two">Two runs side by side</h2><form class="panel" action="/flips" '
-            f'aria-labelledby="two">{choice("a", "One", others)}{choice("b", "The other", others)}'
-            "<button>Compare</button></form>"
+            f'aria-labelledby="two">{one}{other}<button>Compare</button></form>'
         )
     return _page(request, "Runs", f"<h1>Runs</h1>{listed}{form}{against}")
 
@@ -106,10 +114,11 @@ async def run(request: Request) -> Response:
     if found.state == "done":
         actions += [f'<a class="button" href="{here}/verdicts">Verdicts</a>']
         actions += [f'<a class="button" href="{here}/report">Report</a>']
-        if found.work["kind"] == "compare":
+        if found.work["kind"] in ("compare", "score"):
             if caller_of(request).may("annotate"):
-                actions += [f'<a class="button" href="{here}/label">Judge pairs</a>']
-            actions += [f'<a class="button" href="/v1{here}/labels">Labels</a>']
+                ask = "Judge pairs" if found.work["kind"] == "compare" else "Rate responses"
+                actions += [f'<a class="button" href="{here}/label">{ask}</a>']
+            actions += [f'<a class="button" href="{here}/people">People</a>']
         actions += [
             f'<a class="button" href="/v1{here}/verdicts?format={form}">{form.upper()}</a>'
             for form in ("jsonl", "csv")
@@ -191,7 +200,7 @@ async def verdict(request: Request) -> Response:
     found = _done(request)
     if not _indexer(request).ready(found.id):
         return _waiting(request, found)
-    number = int(request.path_params["n"])
+    number = _number(request.path_params["n"])
 
     def look() -> Verdict | None:
         with VerdictIndex(folder_of(service_of(request).root, found.id)) as index:
@@ -209,7 +218,8 @@ async def verdict(request: Request) -> Response:
         f'<p class="crumb"><a href="/runs/{found.id}">{escape(found.title)}</a> · '
         f'<a href="{here}">Verdicts</a></p><h1 dir="auto">{escape(entry.title[:300])}</h1>'
         f'<p class="subtitle"><span class="badge {entry.color}">{escape(entry.badge)}</span> '
-        f"{escape(entry.figure)}</p>{entry_inside(entry)}{_training_rows(record)}"
+        f'{escape(entry.figure)}</p><h2 class="spoken">What was judged</h2>{entry_inside(entry)}'
+        f"{_training_rows(record)}"
         f'<nav class="pages" aria-label="Verdicts">{before}<span>{number:,} of {total:,}</span>'
         f"{after}</nav>"
     )
@@ -277,22 +287,13 @@ def _indexer(request: Request) -> Indexer:
     return found
 
 
-def _to_judge(request: Request) -> Response:
-    """The pairs that people may judge, for those who may do nothing else."""
-    caller_of(request, "annotate")
-    rows = "".join(
-        f'<li><a href="/runs/{one.id}/label"><span class="badge">pairs</span>'
-        f'<span class="name" dir="auto">{escape(one.title)}</span>'
-        f'<span class="side">{one.done:,}</span></a></li>'
-        for one in book_of(request).comparisons(200)
-    )
-    listed = f'<ul class="list">{rows}</ul>' if rows else "<p>There are none yet.</p>"
-    return _page(request, "Judge pairs", f"<h1>Judge pairs</h1>{listed}")
-
-
 def _page_number(request: Request) -> int:
-    text = request.query_params.get("page", "1")
-    return max(1, int(text)) if text.isdecimal() and len(text) < 10 else 1
+    return max(1, _number(request.query_params.get("page", "1")))
+
+
+def _number(text: str) -> int:
+    """The number that `text` says; 0, which nothing has, where it is none or too long."""
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
 
 
 def _run_row(run: Run) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.errors import ConfigError
+from rlaif.evals.formats.files import guarded
 from rlaif.store.runs import read_verdicts
 from rlaif.types import Messages, Verdict
 
@@ -33,7 +34,6 @@ COLUMNS: dict[str, type] = {
 }
 """The columns of a table, and what each holds."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _ROWS_A_PART = 2000
 
 
@@ -114,8 +114,7 @@ def _cell(value: object) -> object:
     """A cell that no spreadsheet takes for a formula, and that UTF-8 can carry."""
     if not isinstance(value, str):
         return value
-    text = value.encode("utf-8", "backslashreplace").decode()
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return guarded(value.encode("utf-8", "backslashreplace").decode())
 
 
 def _taken(written: io.StringIO) -> str:

@@ -21,13 +21,14 @@ from rlaif.rewards.frameworks import response_in
 from rlaif.rewards.judge_reward import By, JudgeReward, Step
 from rlaif.rewards.texts import candidate_of, item_of
 from rlaif.service.accounts import Caller
-from rlaif.service.bodies import JSON, list_of, only, read_json, text_of
+from rlaif.service.bodies import JSON, count_of, list_of, only, read_json, text_of
 from rlaif.service.errors import Problem
 from rlaif.service.guard import caller_of
 from rlaif.service.judges import Seat
 from rlaif.service.state import Service, service_of
 from rlaif.specs.describe import describe
 
+_MOST_OPPONENTS = 10_000
 _REMEMBERED = 200_000
 """Rewards that a process remembers, 32 bytes of key each: a trainer sends the same again."""
 
@@ -77,7 +78,8 @@ async def rewards(request: Request) -> Response:
     if references is not None:
         references = list_of(body, "references", len(prompts))
     seat = _seat(service, caller, text_of(body, "judge"), text_of(body, "rubric"))
-    by, opponents = _by(body.get("by", "score")), _count(body.get("opponents"))
+    by = _by(body.get("by", "score"))
+    opponents = count_of(body, "opponents", _MOST_OPPONENTS, "a count")
     step = await _reward(seat, by, opponents).judged(prompts, completions, references)
     service.judged(step.verdicts)
     calls = [call for verdict in step.verdicts for call in verdict.calls]
@@ -180,7 +182,10 @@ def _outcomes(verdict: Any, places: Mapping[str, list[int]]) -> list[dict[str, A
 
 
 def _output_text(value: Any, place: int) -> str:
-    """The text of a response object: of its messages, the text parts."""
+    """The text of a response object: of its messages, the text parts.
+
+    One that only reasoned, or was cut off before it said anything, said nothing, and is judged so.
+    """
     output = value.get("output") if isinstance(value, Mapping) else None
     if not isinstance(output, list):
         raise SpecError("has no list output", field=f"response_objs.{place}")
@@ -188,12 +193,14 @@ def _output_text(value: Any, place: int) -> str:
         part["text"]
         for message in output
         if isinstance(message, Mapping) and message.get("type") == "message"
-        for part in (message.get("content") or ())
+        for part in _listed(message.get("content"))
         if isinstance(part, Mapping) and isinstance(part.get("text"), str)
     ]
-    if not texts:
-        raise SpecError("has no text", field=f"response_objs.{place}.output")
     return "".join(texts)
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _filled(
@@ -227,14 +234,6 @@ def _reward(seat: Seat, by: By, opponents: int | None) -> ServedReward:
 def _by(value: object) -> By:
     if value not in ("score", "comparison"):
         raise SpecError(f"is 'score' or 'comparison', not {describe(value)}", field="by")
-    return value
-
-
-def _count(value: object) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10_000:
-        raise SpecError(f"is a count from 1 up, not {describe(value)}", field="opponents")
     return value
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -13,16 +13,17 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from rlaif.candidates import pair_up
 from rlaif.canonical import json_bytes
 from rlaif.errors import SpecError
-from rlaif.service import results
+from rlaif.service import given, results
 from rlaif.service.accounts import Caller
-from rlaif.service.bodies import JSON, only, read_json, text_of
+from rlaif.service.bodies import JSON, count_of, only, read_json, text_of
+from rlaif.service.config import known
 from rlaif.service.errors import Problem
 from rlaif.service.guard import caller_of
 from rlaif.service.judging import NDJSON
 from rlaif.service.runs import ENDED, Run, RunBook
 from rlaif.service.state import Service, service_of
 from rlaif.service.uploads import uploaded
-from rlaif.service.working import folder_of, input_path
+from rlaif.service.working import folder_of, input_path, source_of
 from rlaif.specs.describe import describe
 from rlaif.types import Item
 
@@ -30,6 +31,7 @@ _KINDS = ("score", "compare", "rank")
 _LOOK_S = 0.5
 _ALIVE_S = 15.0
 _LONGEST_TITLE = 200
+_NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 
 
 def book_of(request: Request) -> RunBook:
@@ -43,7 +45,7 @@ async def make(request: Request) -> Response:
     service, caller = service_of(request), caller_of(request, "judge")
     body = await read_json(request)
     only(body, "kind", "judge", "rubric", "data", "limit", "pairs", "budget_usd", "title")
-    work = _work(service, caller, body)
+    work = await asyncio.to_thread(_work, service, caller, body)
     title = (text_of(body, "title") or f"{work['kind']} by {work['judge']}")[:_LONGEST_TITLE]
     run = book_of(request).add(caller, title, work)
     return _told(run, 201)
@@ -52,9 +54,12 @@ async def make(request: Request) -> Response:
 async def listed(request: Request) -> Response:
     """The caller's runs, newest first; an admin's list has everybody's."""
     caller = caller_of(request, "judge")
-    limit = _query_number(request, "limit", 50.0, most=1000)
-    before = _query_number(request, "before_s", 1e18, most=1e18)
-    found = book_of(request).listed(caller, int(limit), before)
+    asked = {name: _number(request, name) for name in ("limit", "before_s")}
+    limit = count_of(asked, "limit", 1000, "a count of runs") or 50
+    before = asked["before_s"]
+    if before is not None and not 1 <= before <= 1e18:
+        raise SpecError("is a number from 1 to 1e+18", field="before_s")
+    found = book_of(request).listed(caller, limit, before)
     return Response(json_bytes({"runs": [run.as_dict() for run in found]}), media_type=JSON)
 
 
@@ -127,15 +132,15 @@ def _work(service: Service, caller: Caller, body: Mapping[str, Any]) -> dict[str
         ConfigError: there is no such judge, rubric or data set, or no such way to pair.
     """
     kind = body.get("kind")
+    if kind == given.VERDICTS:
+        return _given(service, caller, body)
     if kind not in _KINDS:
-        raise SpecError(f"is one of {', '.join(_KINDS)}, not {describe(kind)}", field="kind")
+        known_kinds = ", ".join((*_KINDS, given.VERDICTS))
+        raise SpecError(f"is one of {known_kinds}, not {describe(kind)}", field="kind")
     judge = text_of(body, "judge") or "default"
-    rubric = service.bench.check(judge, text_of(body, "rubric"))
-    limit, most = body.get("limit"), service.config.limits.rows
-    if limit is not None and (
-        isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= most
-    ):
-        raise SpecError(f"is a count of rows, 1 to {most:,}", field="limit")
+    rubric = _rubric(service, judge, text_of(body, "rubric"))
+    most = service.config.limits.rows
+    limit = count_of(body, "limit", most, "a count of rows")
     work: dict[str, Any] = {
         "kind": kind,
         "judge": judge,
@@ -152,12 +157,42 @@ def _work(service: Service, caller: Caller, body: Mapping[str, Any]) -> dict[str
     return work
 
 
-def _data(service: Service, caller: Caller, given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping) or len(given) != 1 or not {*given} <= {"upload", "path"}:
+def _rubric(service: Service, judge: str, named: str | None) -> str:
+    """The rubric of a run by `judge`, which may be nobody.
+
+    Raises:
+        ConfigError: there is no such judge, or the rubric is not allowed.
+    """
+    if judge != given.PEOPLE:
+        return service.bench.check(judge, named)
+    if named is None:
+        return service.bench.check(next(iter(service.bench.configs)))
+    known(named, service.bench.rubrics, "rubric")
+    return named
+
+
+def _given(service: Service, caller: Caller, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run does that takes verdicts made elsewhere.
+
+    Raises:
+        SpecError: a field is wrong, or the data holds no verdicts.
+    """
+    for name in ("judge", "rubric", "pairs", "budget_usd"):
+        if body.get(name) is not None:
+            raise SpecError("is for runs that judge", field=name)
+    data = _data(service, caller, body.get("data"))
+    most = service.config.limits.rows
+    limit = count_of(body, "limit", most, "a count of rows") or most
+    work = given.work_of(source_of(service, caller.id, data))
+    return {**work, "data": data, "limit": limit, "budget_usd": None}
+
+
+def _data(service: Service, caller: Caller, value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping) or len(value) != 1 or not {*value} <= {"upload", "path"}:
         raise SpecError('is {"upload": ID} or {"path": PATH}', field="data")
-    if (name := text_of(given, "upload")) is not None:
+    if (name := text_of(value, "upload")) is not None:
         return {"upload": name, "name": uploaded(service.root, caller, name)}
-    path = text_of(given, "path") or ""
+    path = text_of(value, "path") or ""
     input_path(service.config.inputs, path)
     return {"path": path}
 
@@ -171,17 +206,14 @@ def _amount(body: Mapping[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _query_number(request: Request, name: str, usual: float, *, most: float) -> float:
+def _number(request: Request, name: str) -> float | None:
+    """The number of a parameter, written as JSON has it; None where it is absent."""
     text = request.query_params.get(name)
     if text is None:
-        return usual
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 1 <= value <= most:
-        raise SpecError(f"is a number from 1 to {most:g}", field=name)
-    return value
+        return None
+    if not _NUMBER.fullmatch(text):
+        raise SpecError("is no number", field=name)
+    return float(text)
 
 
 def _run(request: Request) -> Run:

@@ -1,7 +1,8 @@
 """The runs of a service: who asked for what, and how far it is. One table, any number of servers.
 
-Which server works on a run is told by a lock of the operating system, which is free again at once
-when that server dies: there is nothing to expire, and a run is never worked on twice.
+Which server works on a run is told by a lock of the operating system, or of the database that
+servers share, which is free again when that server dies: there is nothing to expire, and a run is
+never worked on twice.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from typing import Any, Literal
 from rlaif.errors import StoreError
 from rlaif.service.accounts import Caller
 from rlaif.service.config import Limits
-from rlaif.service.database import Database
+from rlaif.service.database import Held, Tables
 from rlaif.service.errors import Problem
-from rlaif.store.locks import Claims
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
@@ -81,7 +81,7 @@ class RunBook:
         limits: How many may wait.
     """
 
-    def __init__(self, database: Database, claims: Claims, limits: Limits) -> None:
+    def __init__(self, database: Tables, claims: Held, limits: Limits) -> None:
         self._db = database
         self._claims = claims
         self._limits = limits
@@ -139,22 +139,28 @@ class RunBook:
             limit: Most of them.
             before_s: Only those made before that time.
         """
-        mine = "1" if caller.may("admin") else "token = :token"
+        mine, who = ("TRUE", ()) if caller.may("admin") else ("token = ?", (caller.id,))
         rows = self._db.rows(
-            f"SELECT {_COLUMNS} FROM runs WHERE {mine} AND created_s < :before "  # noqa: S608
-            "ORDER BY created_s DESC LIMIT :limit",
-            {"token": caller.id, "before": before_s or 1e18, "limit": limit},  # type: ignore[arg-type]
+            f"SELECT {_COLUMNS} FROM runs WHERE {mine} AND created_s < ? "  # noqa: S608
+            "ORDER BY created_s DESC LIMIT ?",
+            (*who, before_s or 1e18, limit),
         )
         return [_run(row) for row in rows]
 
-    def comparisons(self, limit: int) -> list[Run]:
-        """Comparisons that are done, whoever made them, newest first: what people may judge."""
+    def for_people(self, limit: int) -> list[Run]:
+        """Runs that are done, whoever made them, newest first, that people may judge too."""
+        kinds = [f"%{json.dumps({'kind': kind})[1:-1]}%" for kind in ("compare", "score")]
         rows = self._db.rows(
             f"SELECT {_COLUMNS} FROM runs WHERE state = 'done' "  # noqa: S608
-            "AND json_extract(work, '$.kind') = 'compare' ORDER BY created_s DESC LIMIT ?",
-            (limit,),
+            "AND (work LIKE ? OR work LIKE ?) ORDER BY created_s DESC LIMIT ?",
+            (*kinds, limit),
         )
         return [_run(row) for row in rows]
+
+    def labelled(self, run: Run, how: Mapping[str, Any]) -> None:
+        """Note how a run is labelled by people."""
+        work = json.dumps({**run.work, "people": dict(how)})
+        self._db.change("UPDATE runs SET work = ? WHERE id = ?", (work, run.id))
 
     def counts(self) -> dict[str, int]:
         """How many runs are in each state."""
@@ -172,11 +178,12 @@ class RunBook:
             """
             SELECT r.id FROM runs r
             LEFT JOIN (
-                SELECT token, sum(state = 'running') AS running, max(started_s) AS latest_s
+                SELECT token, count(CASE WHEN state = 'running' THEN 1 END) AS running,
+                    max(started_s) AS latest_s
                 FROM runs GROUP BY token
             ) t ON t.token = r.token
             WHERE r.state IN ('queued', 'running')
-            ORDER BY r.state = 'queued', t.running, t.latest_s, r.created_s
+            ORDER BY r.state = 'queued', t.running, t.latest_s NULLS FIRST, r.created_s
             """
         )
         for (name,) in rows:
@@ -201,6 +208,10 @@ class RunBook:
             (total, done, ok, cost_usd, name),
         )
         return bool(row and row[0])
+
+    def holds(self, name: str) -> bool:
+        """Whether the run is still this server's to work on."""
+        return self._claims.holds(_key(name))
 
     def end(
         self,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from rlaif.service.given import PEOPLE
+from rlaif.service.uploads import FORMATS
 from rlaif.types import Verdict
 
 Schema = dict[str, Any]
@@ -23,17 +26,35 @@ _MESSAGES: Schema = {
     },
 }
 _WORDS: Schema = {"anyOf": [{"type": "string"}, _MESSAGES]}
-_NAME: Schema = {"type": "string", "minLength": 1}
-_ITEM: Schema = {
-    "prompt": _WORDS,
-    "reference": {"type": ["string", "null"]},
-    "id": {"type": ["string", "integer", "null"]},
-    "meta": {"type": "object"},
+_SAID: Schema = {"type": "string", "pattern": r"\S"}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+_ID: Schema = {
+    "anyOf": [
+        _SAID,
+        {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1},
+        {"type": "null"},
+    ]
 }
-_BESIDE: Schema = {"judge": _NAME, "rubric": _NAME}
+NAME: Schema = {"type": "string", "minLength": 1}
+MAYBE_NAME: Schema = {"type": ["string", "null"], "minLength": 1}
+_ITEM: Schema = {
+    "prompt": {"anyOf": [_SAID, _MESSAGES]},
+    "reference": _MAYBE_TEXT,
+    "id": _ID,
+    "meta": {"type": ["object", "null"]},
+}
+BESIDE: Schema = {
+    "judge": {"$ref": "#/components/schemas/JudgeName"},
+    "rubric": {"$ref": "#/components/schemas/RubricName"},
+}
 _RESPONSES = {
-    "score": {"response": _WORDS},
-    "compare": {"response_a": _WORDS, "response_b": _WORDS},
+    "score": {"response": _WORDS, "model": _MAYBE_TEXT},
+    "compare": {
+        "response_a": _WORDS,
+        "response_b": _WORDS,
+        "model_a": _MAYBE_TEXT,
+        "model_b": _MAYBE_TEXT,
+    },
     "rank": {
         "responses": {
             "type": "array",
@@ -44,7 +65,11 @@ _RESPONSES = {
                     {
                         "type": "object",
                         "required": ["response"],
-                        "properties": {"id": _NAME, "model": _NAME, "response": _WORDS},
+                        "properties": {
+                            "id": MAYBE_NAME,
+                            "model": MAYBE_NAME,
+                            "response": _WORDS,
+                        },
                         "additionalProperties": False,
                     },
                 ]
@@ -73,64 +98,6 @@ SUMMARY: Schema = {
         "causes": {"type": "object", "additionalProperties": {"type": "integer"}},
         "calls": {"type": "integer"},
         "cost_usd": {"type": "number"},
-    },
-}
-_MAYBE_NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
-_NUMBERS = {"type": "array", "items": {"type": "number"}}
-_TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
-
-REWARDS: Schema = {
-    "type": "object",
-    "required": ["prompts", "completions"],
-    "properties": {
-        "prompts": {"type": "array", "minItems": 1, "items": _WORDS},
-        "completions": {"type": "array", "minItems": 1, "items": _WORDS},
-        "references": {"type": "array", "items": {"type": ["string", "null"]}},
-        "by": {"enum": ["score", "comparison"]},
-        "opponents": {"type": ["integer", "null"], "minimum": 1, "maximum": 10_000},
-        **_BESIDE,
-    },
-    "additionalProperties": False,
-}
-REWARDS_GIVEN: Schema = {
-    "type": "object",
-    "required": ["rewards", "causes", "cost_usd"],
-    "properties": {
-        "rewards": _MAYBE_NUMBERS,
-        "causes": {"type": "array", "items": {"type": ["string", "null"]}},
-        "cost_usd": {"type": "number"},
-    },
-}
-GET_REWARD: Schema = {
-    "type": "object",
-    "required": ["query", "prompts"],
-    "properties": {"query": _TEXTS, "prompts": _TEXTS, "labels": {"type": ["array", "null"]}},
-}
-REWARD_GOT: Schema = {
-    "type": "object",
-    "required": ["rewards", "scores", "extra_logs"],
-    "properties": {
-        "rewards": _NUMBERS,
-        "scores": _NUMBERS,
-        "extra_logs": {"type": "object", "additionalProperties": _NUMBERS},
-    },
-}
-COMPARE_GROUP: Schema = {
-    "type": "object",
-    "required": ["conversation_history", "response_objs"],
-    "properties": {
-        "conversation_history": {"type": "array", "minItems": 1, "items": {"type": "object"}},
-        "response_objs": {"type": "array", "minItems": 2, "items": {"type": "object"}},
-        "principle": _NAME,
-    },
-}
-GROUP_COMPARED: Schema = {
-    "type": "object",
-    "required": ["rewards", "comparison_results", "metrics"],
-    "properties": {
-        "rewards": _NUMBERS,
-        "comparison_results": {"type": "array", "items": {"type": "object"}},
-        "metrics": {"type": "object", "additionalProperties": {"type": "number"}},
     },
 }
 RUN: Schema = {
@@ -162,39 +129,35 @@ NEW_RUN: Schema = {
     "type": "object",
     "required": ["kind", "data"],
     "properties": {
-        "kind": {"enum": ["score", "compare", "rank"]},
+        "kind": {"enum": ["score", "compare", "rank", "verdicts"]},
         "data": {
             "oneOf": [
                 {
                     "type": "object",
                     "required": [name],
-                    "properties": {name: _NAME},
+                    "properties": {name: {"type": "string", "pattern": pattern}},
                     "additionalProperties": False,
                 }
-                for name in ("upload", "path")
+                for name, pattern in (("upload", "^[0-9a-f]{32}$"), ("path", "."))
             ]
         },
-        "limit": {"type": ["integer", "null"], "minimum": 1},
-        "pairs": _NAME,
+        "limit": {"$ref": "#/components/schemas/RowLimit"},
+        "pairs": {
+            "type": ["string", "null"],
+            "pattern": "^(all|adjacent|0*[1-9][0-9]*)$",
+            "maxLength": 9,
+            "description": "For kind compare.",
+        },
         "budget_usd": _USD,
-        "title": _NAME,
-        **_BESIDE,
+        "title": MAYBE_NAME,
+        **BESIDE,
+        "judge": {"anyOf": [BESIDE["judge"], {"const": PEOPLE}]},
     },
     "additionalProperties": False,
 }
 AGAIN: Schema = {
     "type": "object",
     "properties": {"budget_usd": _USD},
-    "additionalProperties": False,
-}
-LABEL: Schema = {
-    "type": "object",
-    "required": ["n", "choice"],
-    "properties": {
-        "n": {"type": "integer", "minimum": 1},
-        "choice": {"enum": ["first", "second", "tie", "bad", "skip"]},
-        "reason": {"type": "string", "maxLength": 4000},
-    },
     "additionalProperties": False,
 }
 LISTED: Schema = {
@@ -206,17 +169,17 @@ LISTED: Schema = {
 def items_of(work: str) -> Schema:
     """The body of `/v1/score`, `/v1/compare` or `/v1/rank`: an item, or `items`."""
     fields = {**_ITEM, **_RESPONSES[work]}
-    required = ["prompt", *_RESPONSES[work]]
+    required = ["prompt", *(name for name in _RESPONSES[work] if name.startswith("response"))]
     item = {"type": "object", "required": required, "properties": fields}
     return {
         "oneOf": [
-            {**item, "properties": {**fields, **_BESIDE}, "not": {"required": ["items"]}},
+            {**item, "properties": {**fields, **BESIDE}, "not": {"required": ["items"]}},
             {
                 "type": "object",
                 "required": ["items"],
                 "properties": {
                     "items": {"type": "array", "minItems": 1, "items": item},
-                    **_BESIDE,
+                    **BESIDE,
                 },
                 "additionalProperties": False,
             },
@@ -225,17 +188,31 @@ def items_of(work: str) -> Schema:
 
 
 @cache
+def _record() -> Schema:
+    return TypeAdapter(Verdict).json_schema(ref_template="#/components/schemas/{model}")
+
+
 def verdict() -> Schema:
     """The verdict record."""
-    found = TypeAdapter(Verdict).json_schema(ref_template="#/components/schemas/{model}")
-    return {name: value for name, value in found.items() if name != "$defs"}
+    return {name: value for name, value in _record().items() if name != "$defs"}
 
 
-@cache
-def components() -> dict[str, Schema]:
-    """The parts that schemas refer to."""
-    found = TypeAdapter(Verdict).json_schema(ref_template="#/components/schemas/{model}")
-    return {**found.get("$defs", {}), "Verdict": verdict(), "Problem": PROBLEM}
+def components(judges: Iterable[str], rubrics: Iterable[str], rows: int) -> dict[str, Schema]:
+    """The parts that schemas refer to, of a service with these judges and rubrics.
+
+    Args:
+        judges: The names of its judges.
+        rubrics: The names of its rubrics.
+        rows: Most rows of a run.
+    """
+    return {
+        **_record().get("$defs", {}),
+        "Verdict": verdict(),
+        "Problem": PROBLEM,
+        "JudgeName": {"enum": [*judges, None]},
+        "RubricName": {"enum": [*rubrics, None]},
+        "RowLimit": {"type": ["integer", "null"], "minimum": 1, "maximum": rows},
+    }
 
 
 VERDICT: Schema = {"$ref": "#/components/schemas/Verdict"}
@@ -263,9 +240,9 @@ def described(
         failures: Statuses that it may answer besides those that any operation may.
         also: Further media types of its answer.
     """
-    codes = {400, 401, 403, 404, 421, 422, 429, 500, 503, *failures}
+    codes = {400, 401, 403, 404, 408, 413, 421, 422, 429, 500, 503, 504, 507, *failures}
     if body is not None:
-        codes |= {408, 413, 415}
+        codes.add(415)
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
     told: dict[str, Any] = {
         "responses": {
@@ -295,7 +272,20 @@ def _other(told: dict[str, Any], **media: Schema) -> dict[str, Any]:
 
 
 _BINARY: Schema = {"type": "string", "format": "binary"}
-EVENTS = _other(described({}, failures=(409,)), **{"text__event-stream": {"type": "string"}})
+_EVENT: Schema = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["progress", "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "The run as it stands; of `end` an empty object.",
+        },
+    },
+    "description": "One event of the stream.",
+}
+EVENTS = _other(described({}, failures=(409,)), **{"text__event-stream": _EVENT})
 TABLE = _other(
     described({}, failures=(409,)),
     **{
@@ -323,18 +313,20 @@ UPLOAD = described(
     },
     {},
     status="201",
-    failures=(507,),
 )
 UPLOAD["requestBody"] = {
     "required": True,
-    "content": {"application/octet-stream": {"schema": _BINARY}},
+    "content": {"application/octet-stream": {"schema": {**_BINARY, "minLength": 1}}},
 }
 UPLOAD["parameters"] = [
-    {"name": "format", "in": "query", "schema": {"type": "string", "default": "jsonl"}}
+    {"name": "format", "in": "query", "schema": {"enum": list(FORMATS), "default": "jsonl"}}
 ]
 RUN_LIST = described(RUNS)
 RUN_LIST["parameters"] = [
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
-    {"name": "before_s", "in": "query", "schema": {"type": "number", "minimum": 1}},
+    {
+        "name": "before_s",
+        "in": "query",
+        "schema": {"type": "number", "minimum": 1, "maximum": 1e18},
+    },
 ]
-LINES = _other(described({}, failures=(409,)), **{"application__x-ndjson": _BINARY})

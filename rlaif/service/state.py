@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, cast
 from rlaif.service.accounts import Caller, TokenBook, TokenBudget
 from rlaif.service.judges import Bench
 from rlaif.service.metrics import Metrics
+from rlaif.store.postgres import Address
+from rlaif.store.postgres_replies import PostgresReplies
 from rlaif.store.replies import ReplyStore
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from rlaif.backends.base import BackendOptions
     from rlaif.backends.prices import PriceTable
     from rlaif.service.config import JudgeConfig, ServiceConfig
-    from rlaif.service.database import Database
+    from rlaif.service.database import Tables
     from rlaif.types import Verdict
 
 
@@ -28,9 +30,9 @@ class Service:
 
     config: ServiceConfig
     root: Path
-    """The folder of its database, its uploads and its runs."""
-    database: Database
-    store: ReplyStore
+    """The folder of its uploads and its runs, and of its database where that is a file."""
+    database: Tables
+    store: ReplyStore | PostgresReplies
     bench: Bench
     tokens: TokenBook
     metrics: Metrics = field(default_factory=Metrics)
@@ -57,10 +59,10 @@ class Service:
 def open_service(
     config: ServiceConfig,
     root: Path,
-    database: Database,
+    database: Tables,
     prices: PriceTable,
     options: Callable[[JudgeConfig], BackendOptions],
-    store: Path,
+    store: Path | Address,
 ) -> Service:
     """A service with all its judges open.
 
@@ -70,14 +72,14 @@ def open_service(
         database: Its tokens and runs.
         prices: What models cost.
         options: The key, the address and the proxy of a judge's model.
-        store: The file of the replies.
+        store: The file of the replies, or the database.
 
     Raises:
         ConfigError: a judge's address is wrong, or a key or an installed package is missing.
         SpecError: a rubric is missing or malformed.
         StoreError: the store or the folder cannot be used.
     """
-    replies = ReplyStore(store)
+    replies = ReplyStore(store) if isinstance(store, Path) else PostgresReplies(store)
     try:
         bench = Bench(config, replies, prices, options)
     except BaseException:

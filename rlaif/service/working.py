@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,18 +20,23 @@ from rlaif.backends.budgeted import Budget
 from rlaif.cli.judging import comparisons_in, responses_in
 from rlaif.cli.options import data_digest
 from rlaif.cli.ranking import rankings_in
-from rlaif.errors import ConfigError, RlaifError
+from rlaif.errors import ConfigError, RlaifError, StoreError
 from rlaif.judge.tournament import Tournament
 from rlaif.runner import Tally, write_verdicts
+from rlaif.service import given
 from rlaif.service.accounts import LOCAL, Caller
+from rlaif.service.config import known
 from rlaif.service.runs import Run, RunBook
 from rlaif.service.state import Service
-from rlaif.store.runs import RunFolder
+from rlaif.store.postgres import UnreachableError
+from rlaif.store.runs import RunFolder, file_of_run
 from rlaif.types import Candidate, Item, Verdict, as_dict
 
 _LOOK_S = 0.5
 """Seconds between looks for a run, and between notes of how far one is."""
 _DRAIN_S = 5.0
+_AGAIN_S = 2.0
+"""Seconds between tries to note that a run failed."""
 
 _log = logging.getLogger("rlaif.service")
 
@@ -103,16 +108,36 @@ class Worker:
         self._stops.add(stop)
         try:
             await self._judge(run, stop)
+        except UnreachableError as error:
+            _log.error("the run %s is left for later: %s", run.id, error)
+            self._book.release(run.id)
         except RlaifError as error:
-            self._book.end(run.id, "failed", error=str(error)[:600])
+            await self._fail(run, str(error)[:600])
         except asyncio.CancelledError:
             self._book.release(run.id)
             raise
         except Exception as error:
             _log.error("the run %s failed: %s", run.id, type(error).__name__)
-            self._book.end(run.id, "failed", error="the service failed; see its log")
+            await self._fail(run, "the service failed; see its log")
         finally:
             self._stops.discard(stop)
+
+    async def _fail(self, run: Run, why: str) -> None:
+        """Note that a run failed. Where not even that can be kept, as on a full disk, it is tried
+        until it can: the run begun anew would ask its judge again, and keep as little.
+        """
+        told = False
+        while not self._stopping.is_set():
+            try:
+                if self._book.holds(run.id):  # else another server goes on with it
+                    self._book.end(run.id, "failed", error=why)
+                return
+            except StoreError as error:
+                if not told:
+                    _log.error("that the run %s failed cannot be kept yet: %s", run.id, error)
+                told = True
+            await _first(self._stopping.wait(), _AGAIN_S)
+        self._book.release(run.id)
 
     async def _judge(self, run: Run, stop: threading.Event) -> None:
         spent = run.cost_usd  # by a server that died
@@ -135,8 +160,9 @@ class Worker:
 
         async def noting() -> None:
             while True:
-                if note():
-                    stop.set()
+                with suppress(StoreError):  # it may be back when the run is done
+                    if note() or not self._book.holds(run.id):
+                        stop.set()
                 await asyncio.sleep(_LOOK_S)
 
         for name in ("verdicts.index", "report.html"):  # of an earlier time
@@ -148,12 +174,14 @@ class Worker:
                 task.pieces(),
                 judged,
                 RunFolder(folder_of(self._service.root, run.id), task.config),
-                concurrency=lambda: self._service.bench.width(run.work["judge"]),
+                concurrency=lambda: self._width(run),
                 stop=stop,
                 also=lambda: {"cost_before_usd": spent} if spent else {},
             )
         finally:
             notes.cancel()
+        if not self._book.holds(run.id):  # another server goes on with it
+            return
         cancelled = note()
         if not summary.get("interrupted"):
             self._book.end(run.id, "done", summary=summary)
@@ -166,6 +194,8 @@ class Worker:
     def _prepare(self, run: Run, budget: Budget) -> Task:
         """What the run does. Reads its data, which takes a while."""
         work = run.work
+        if given.is_without_judge(work):
+            return self._without_judge(run)
         caller = self._owner(run)
         judge = self._service.bench.judge(
             work["judge"], work["rubric"], self._service.budget(caller), budget
@@ -183,17 +213,33 @@ class Worker:
         }
         return Task(pieces, ask, config)
 
+    def _without_judge(self, run: Run) -> Task:
+        """What a run does that asks no judge of the service."""
+        work, source = run.work, self.source(run)
+        config = {"command": f"serve {work['kind']}", "limit": work.get("limit")}
+        if work.get("given"):
+            pieces, ask = given.taken(source, work)
+            data = data_digest(file_of_run(source, "verdicts.jsonl"))
+            return Task(pieces, ask, config | {"verdicts_sha256": data})
+        ref, nothing = given.for_people(
+            work["kind"], known(work["rubric"], self._service.bench.rubrics, "rubric")
+        )
+        config |= {"data_sha256": data_digest(source), "pairs": work.get("pairs")}
+        return Task(_pieces(source, work), nothing, config | {"judge": as_dict(ref)})
+
+    def _width(self, run: Run) -> int:
+        """How many pieces to work on at once."""
+        return (
+            1 if given.is_without_judge(run.work) else self._service.bench.width(run.work["judge"])
+        )
+
     def source(self, run: Run) -> Path:
         """Where the data of a run is.
 
         Raises:
             ConfigError: the configuration has no folder of data sets any more.
         """
-        data = run.work["data"]
-        if "upload" in data:
-            uploads = self._service.root / "uploads" / str(run.token)
-            return Path(uploads, data["upload"], data["name"])
-        return input_path(self._service.config.inputs, data["path"])
+        return source_of(self._service, run.token, run.work["data"])
 
     def _owner(self, run: Run) -> Caller:
         if run.token == LOCAL.id:
@@ -207,6 +253,23 @@ class Worker:
 def folder_of(root: Path, name: str) -> Path:
     """The folder of the run called `name`."""
     return root / "runs" / name
+
+
+def source_of(service: Service, token: int, data: Mapping[str, str]) -> Path:
+    """Where the data of a run is.
+
+    Args:
+        service: The service.
+        token: Whose run it is.
+        data: As the run names it.
+
+    Raises:
+        ConfigError: the configuration has no folder of data sets, or not this one.
+    """
+    if "upload" in data:
+        uploads = service.root / "uploads" / str(token)
+        return Path(uploads, data["upload"], data["name"])
+    return input_path(service.config.inputs, data["path"])
 
 
 def input_path(inputs: str | None, path: str) -> Path:

@@ -67,6 +67,10 @@ class Claims:
                 self._held.discard(key)
                 self._set(key, locked=False)
 
+    def holds(self, key: bytes) -> bool:
+        """Whether this owner holds `key`."""
+        return key in self._held
+
     def close(self) -> None:
         """Let go of everything. Safe to call twice."""
         with self._guard:

@@ -37,7 +37,7 @@ from rlaif.store.failures import (
     reason,
 )
 from rlaif.store.locks import Claims
-from rlaif.store.rows import COLUMNS, Row, pack, unpack
+from rlaif.store.rows import COLUMNS, Row, digest_of, pack, unpack
 from rlaif.types import Completion
 
 _log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class ReplyStore:
         Raises:
             StoreError: it is damaged, or the file cannot be read.
         """
-        rows = self._select(_GET, (_digest(key),))
+        rows = self._select(_GET, (digest_of(key),))
         return self._unpacked(key, rows[0]) if rows else None
 
     def recall(self, keys: Iterable[str]) -> dict[str, Completion]:
@@ -107,17 +107,18 @@ class ReplyStore:
         Raises:
             StoreError: one is damaged, or the file cannot be read.
         """
+        wanted = {digest_of(key): key for key in keys}
         found: dict[str, Completion] = {}
-        for some in _parts([_digest(key) for key in keys]):
+        for some in _parts(list(wanted)):
             for row in self._select(_recall(len(some)), some):
-                key = row[0].hex()
-                found[key] = self._unpacked(key, row[1:])
+                key = wanted[row[-1]]
+                found[key] = self._unpacked(key, row[:-1])
         return found
 
     def kept(self, keys: Iterable[str]) -> set[str]:
         """Those of `keys` that completions are kept under."""
         found: set[str] = set()
-        for some in _parts([_digest(key) for key in keys]):
+        for some in _parts([digest_of(key) for key in keys]):
             marks = ",".join("?" * len(some))
             rows = self.execute(f"SELECT digest FROM replies WHERE digest IN ({marks})", some)  # noqa: S608
             found.update(digest.hex() for (digest,) in rows)
@@ -174,7 +175,7 @@ class ReplyStore:
         Raises:
             StoreError: the file cannot be read.
         """
-        digest = _digest(key)
+        digest = digest_of(key)
         if not self._claims.take(digest):
             if (hit := self.get(key)) is not None:
                 return hit
@@ -190,7 +191,7 @@ class ReplyStore:
 
     def release(self, key: str) -> None:
         """End the claim on `key`; nothing where there is none."""
-        self._claims.drop(_digest(key))
+        self._claims.drop(digest_of(key))
 
     def flush(self) -> None:
         """Write what event loops have gathered and did not come to write.
@@ -347,21 +348,11 @@ class ReplyStore:
         return f"cannot write to the reply store {self.path}: {reason(error)}"
 
 
-def _digest(key: str) -> bytes:
-    try:
-        digest = bytes.fromhex(key)
-    except ValueError:
-        digest = b""
-    if len(digest) != 32:
-        raise ValueError(f"{key!r} is not a digest of 64 hex digits")
-    return digest
-
-
 @cache
 def _recall(keys: int) -> str:
     """The statement that finds the completions under so many keys."""
     marks = ",".join("?" * keys)
-    return f"SELECT digest, {COLUMNS} FROM replies WHERE digest IN ({marks})"  # noqa: S608
+    return f"SELECT {COLUMNS}, digest FROM replies WHERE digest IN ({marks})"  # noqa: S608
 
 
 def _parts(digests: list[bytes]) -> Iterator[list[bytes]]:
@@ -372,4 +363,4 @@ def _parts(digests: list[bytes]) -> Iterator[list[bytes]]:
 
 def _packed(rows: Iterable[tuple[str, Completion]], created_s: float | None) -> list[Row]:
     now = time.time() if created_s is None else created_s
-    return [(_digest(key), now, *pack(completion)) for key, completion in rows]
+    return [(digest_of(key), now, *pack(completion)) for key, completion in rows]

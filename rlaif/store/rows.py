@@ -32,6 +32,21 @@ _MOST = 2**63 - 1
 _to_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
+def digest_of(key: str) -> bytes:
+    """The 32 bytes of a key.
+
+    Raises:
+        ValueError: it is no digest of 64 hex digits.
+    """
+    try:
+        digest = bytes.fromhex(key)
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise ValueError(f"{key!r} is not a digest of 64 hex digits")
+    return digest
+
+
 def pack(completion: Completion) -> Row:
     """The values of `COLUMNS` for a completion.
 

@@ -316,13 +316,12 @@ def test_bad_options_are_bad_usage(words: tuple[str, ...]) -> None:
     assert "Traceback" not in done.err
 
 
-def test_prefer_takes_no_scores_and_leaves_no_half_of_a_data_set(judge: str) -> None:
+def test_prefer_needs_two_scores_of_a_prompt_and_leaves_no_half_of_a_data_set(judge: str) -> None:
     data = write_rows(Path("s.jsonl"), {"prompt": "Why?", "response": GOOD})
     assert rlaif("judge", "score", data, "-m", judge, "-o", "scores").code == 0
     done = rlaif("prefer", "scores", "-o", "set")
     assert done.code == 2
-    assert done.error.startswith("scores: field 'kind': verdict ")
-    assert done.error.endswith("is a score; preferences come of comparisons and rankings")
+    assert done.error.startswith("scores: no prompt has two responses with scores")
     assert not Path("set").exists()
 
 

@@ -108,11 +108,19 @@ def _judge_twenty(page: Any, run: str) -> None:
     page.goto(f"{run}/label")
     for done in range(20):
         page.wait_for_selector(f"text={done} judged")
+        _loaded(page)
         page.keyboard.press("0")
     page.wait_for_selector("text=20 judged")
     before = page.inner_text(".subtitle")
+    _loaded(page)
     page.keyboard.press("u")
     page.wait_for_selector("text=19 judged")
+    _loaded(page)
     page.keyboard.press("1")
     page.wait_for_selector("text=20 judged")
     assert page.inner_text(".subtitle") != before
+
+
+def _loaded(page: Any) -> None:
+    """Wait until the page's script listens to keys: its text is there before."""
+    page.wait_for_function("document.readyState === 'complete'")

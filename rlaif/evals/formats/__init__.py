@@ -41,8 +41,13 @@ FORMATS: dict[str, str] = {
     "llmbar": "rlaif.evals.formats.llmbar",
     "judgebench": "rlaif.evals.formats.judgebench",
     "pairs": "rlaif.evals.formats.pairs",
+    "labels": "rlaif.evals.formats.labels",
+    "argilla": "rlaif.evals.formats.argilla",
 }
 """Every format, and the module that reads and writes it."""
+
+FOR_SPREADSHEETS = frozenset({"labels"})
+"""Formats whose tables people open: no cell of them may begin as a formula does."""
 
 
 class Format(Protocol):
@@ -92,7 +97,7 @@ def import_verdicts(
         SpecError: a file or a row does not fit: names the file, the line and the field.
     """
     module, options = find_format(name), options or ImportOptions()
-    for option in ("questions", "answers", "references", "baseline", "columns"):
+    for option in ("questions", "answers", "references", "baseline", "columns", "scale"):
         if getattr(options, option) and option not in module.TAKES:
             raise ConfigError(f"{name} has no use for {option}")
     return module.read(Source(files), options, report if report is not None else ImportReport())

@@ -1,10 +1,15 @@
-"""Rows written to the kinds of file that legacy tools read; a file appears whole or not at all."""
+"""Rows written to the kinds of file that legacy tools read; a file appears whole or not at all.
+
+guarded("=1+1")                     # "'=1+1": a quote stands before what would be a formula
+unguarded("'=1+1")                  # "=1+1"
+"""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -19,9 +24,28 @@ Rows = Callable[[], Iterable[Mapping[str, Any]]]
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv")
 """Kinds of file, each also with `.gz` behind it. `.json` is one list."""
 
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet calculates, full-width signs too; quotes before it count, so
+that what is written is read back as it was."""
 
-def write_rows(path: Path, rows: Rows) -> int:
+
+def guarded(text: str) -> str:
+    """`text` as a cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def unguarded(text: str) -> str:
+    """What `guarded` was given."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def write_rows(path: Path, rows: Rows, *, guard: bool = False) -> int:
     """Write `rows`, asked for twice where the columns must be known first; how many there were.
+
+    Args:
+        path: The file.
+        rows: Gives them.
+        guard: Whether cells of CSV and TSV are kept from being formulas.
 
     Raises:
         ConfigError: the file's ending tells no kind.
@@ -37,7 +61,7 @@ def write_rows(path: Path, rows: Rows) -> int:
             return _write_lines(file, rows())
         if ending == ".json":
             return _write_list(file, rows())
-        return _write_cells(file, rows, "," if ending == ".csv" else "\t", path)
+        return _write_cells(file, rows, "," if ending == ".csv" else "\t", path, guard=guard)
 
 
 @contextmanager
@@ -84,13 +108,18 @@ def _write_list(file: TextIO, rows: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def _write_cells(file: TextIO, rows: Rows, delimiter: str, path: Path) -> int:
+def _write_cells(
+    file: TextIO, rows: Rows, delimiter: str, path: Path, *, guard: bool = False
+) -> int:
+    def cell(value: object) -> str:
+        return guarded(value) if guard and isinstance(value, str) else _cell(value)
+
     columns = list(dict.fromkeys(name for row in rows() for name in row))
     writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([cell(name) for name in columns])
     count = 0
     for count, row in enumerate(rows(), 1):
-        cells = [_cell(row.get(name)) for name in columns]
+        cells = [cell(row.get(name)) for name in columns]
         try:
             "".join(cells).encode()
         except UnicodeEncodeError:

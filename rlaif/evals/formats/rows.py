@@ -47,6 +47,8 @@ class ImportOptions:
     """Read the raw replies by the old tool's own rule; with `reparse`, only compare with it."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """For `pairs`: the name of the column that plays each part."""
+    scale: tuple[int, int] | None = None
+    """For labels of single responses that do not say it: the least and the greatest level."""
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class ImportReport:
 
     rows: int = 0
     """Rows read that have a verdict, or the lack of one."""
+    line: int = 0
+    """The line of the label that was read last."""
     superseded: int = 0
     """Rows that a later row with the same key replaced."""
     other_judges: int = 0

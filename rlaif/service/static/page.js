@@ -43,10 +43,13 @@ if (form) {
       const packed = parts.at(-1) === "gz" ? parts.slice(-2) : parts.slice(-1);
       const format = known.includes(packed[0]) ? packed.join(".") : "jsonl";
       const kept = await send("/v1/uploads?format=" + format, file, "application/octet-stream");
-      const body = { kind: given.get("kind"), judge: given.get("judge"), data: { upload: kept.upload } };
+      const body = { kind: given.get("kind"), data: { upload: kept.upload } };
       body.title = given.get("title") || file.name;
-      if (given.get("rubric")) body.rubric = given.get("rubric");
-      if (given.get("budget")) body.budget_usd = Number(given.get("budget"));
+      if (body.kind !== "verdicts") {
+        body.judge = given.get("judge");
+        if (given.get("rubric")) body.rubric = given.get("rubric");
+        if (given.get("budget")) body.budget_usd = Number(given.get("budget"));
+      }
       const run = await send("/v1/runs", JSON.stringify(body));
       location.assign("/runs/" + run.id);
     });
@@ -85,6 +88,22 @@ if (run) {
 }
 
 const task = document.querySelector("[data-label]");
+const criteria = task ? [...task.querySelectorAll("fieldset[data-criterion]")] : [];
+
+function grade(criterion) {
+  const typed = criterion.querySelector('input[type="number"]');
+  const given = typed ? typed.value : criterion.querySelector("input:checked")?.value;
+  return given === undefined || given === "" ? null : Number(given);
+}
+
+function ungraded() {
+  return criteria.find((criterion) => grade(criterion) === null);
+}
+
+function showCurrent(criterion) {
+  for (const one of criteria) one.classList.toggle("current", one === criterion);
+}
+
 if (task) {
   const path = "/v1/runs/" + task.dataset.label + "/labels";
   let busy = false;
@@ -98,20 +117,89 @@ if (task) {
       busy = false;
     });
   };
+  const put = (said) => {
+    const reason = task.querySelector('input[name="reason"]').value;
+    const body = { n: Number(task.dataset.n), ...said, reason };
+    act(() => send(path, JSON.stringify(body)));
+  };
   for (const button of task.querySelectorAll("button[data-choice]")) {
-    button.addEventListener("click", () => {
-      const reason = task.querySelector('input[name="reason"]').value;
-      const body = { n: Number(task.dataset.n), choice: button.dataset.choice, reason };
-      act(() => send(path, JSON.stringify(body)));
-    });
+    button.addEventListener("click", () => put({ choice: button.dataset.choice }));
   }
   task.querySelector("[data-undo]").addEventListener("click", () => act(() => send(path + "/undo", "{}")));
+  const save = task.querySelector("[data-save]");
+  if (save) {
+    save.addEventListener("click", () => {
+      const left = ungraded();
+      if (left) {
+        message.textContent = "Give every criterion a grade first.";
+        showCurrent(left);
+        left.querySelector("input").focus();
+        return;
+      }
+      put({ grades: Object.fromEntries(criteria.map((one) => [one.dataset.criterion, grade(one)])) });
+    });
+    if (criteria.length > 1) showCurrent(criteria[0]);
+  }
+}
+
+function level(key) {
+  const held = document.activeElement?.closest("fieldset[data-criterion]");
+  const current = held || ungraded() || criteria.at(-1);
+  const chosen = current?.querySelector(`input[data-level="${CSS.escape(key)}"]`);
+  if (!chosen) return false;
+  chosen.checked = true;
+  if (criteria.length === 1) {
+    task.querySelector("[data-save]").click();
+    return true;
+  }
+  const next = ungraded() || current;
+  showCurrent(next);
+  if (held) (next.querySelector("input:checked") || next.querySelector("input")).focus();
+  next.scrollIntoView({ block: "nearest" });
+  return true;
+}
+
+const campaign = document.querySelector("form.campaign");
+if (campaign) {
+  campaign.addEventListener("submit", (event) => {
+    event.preventDefault();
+    attempt(async () => {
+      const given = new FormData(campaign);
+      const body = {};
+      for (const name of ["overlap", "gold_every"]) {
+        if (given.get(name)) body[name] = Number(given.get(name));
+      }
+      await send("/v1/runs/" + campaign.dataset.runId + "/labelling", JSON.stringify(body));
+      location.reload();
+    });
+  });
+}
+
+const bring = document.querySelector("form.bring");
+if (bring) {
+  bring.addEventListener("submit", (event) => {
+    event.preventDefault();
+    attempt(async () => {
+      const file = new FormData(bring).get("file");
+      const ending = file.name.toLowerCase().split(".").at(-1);
+      const format = { csv: "csv", tsv: "tsv", json: "argilla" }[ending] || "jsonl";
+      const path = "/v1/runs/" + bring.dataset.runId + "/labels/import?format=" + format;
+      const told = await send(path, file, "application/octet-stream");
+      message.textContent = told.kept + " labels kept, " + told.same + " were there already.";
+    });
+  });
 }
 
 if (document.querySelector("[data-waits]")) setTimeout(() => location.reload(), 1500);
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const field = event.target.closest('input:not([type="radio"]), select, textarea');
+  if (field) {
+    if (event.key === "Escape") field.blur();
+    return;
+  }
+  if (event.key === "Enter" && event.target.closest("button, a, summary")) return;
   if (event.key === "/") {
     const search = document.querySelector('input[name="q"]');
     if (search) {
@@ -119,8 +207,10 @@ document.addEventListener("keydown", (event) => {
       search.focus();
     }
   }
+  if (/^\d$/.test(event.key) && criteria.length && level(event.key)) return;
   const press = document.querySelector(`button[data-key="${CSS.escape(event.key)}"]`);
   if (press) press.click();
+  if (event.target.closest('input[type="radio"]')) return;
   const wanted = { j: "next", k: "prev", ArrowRight: "next", ArrowLeft: "prev" }[event.key];
   const link = wanted && document.querySelector(`a[rel="${wanted}"]`);
   if (link) link.click();

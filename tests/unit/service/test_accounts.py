@@ -11,7 +11,7 @@ import pytest
 
 from rlaif.errors import BudgetError, ConfigError, StoreError
 from rlaif.service.accounts import LOCAL, Caller, Rates, TokenBook, TokenBudget
-from rlaif.service.database import Database
+from rlaif.service.database import Database, KeyTakenError
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_a_transaction_takes_effect_whole_or_not_at_all(database: Database) -> N
     with database.transaction():
         database.change(insert, ("a",))
     assert len(database.rows("SELECT * FROM runs")) == 1
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(KeyTakenError):
         database.rows(insert + " RETURNING id", ("a",))
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(KeyTakenError):
         database.change(insert, ("a",))

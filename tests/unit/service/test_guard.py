@@ -45,7 +45,7 @@ def test_the_first_token_shuts_an_open_door_at_once(
     doors = []
     monkeypatch.setattr(command, "_serve", lambda *given: doors.append(given))
     command.serve(model="scripted/x", root=tmp_path / "root", host="127.0.0.1", port=0)
-    _, _, database, door, _, _ = doors[0]
+    _, _, (database, _), door, _, _ = doors[0]
     assert door.open()
     TokenBook(database).add("first", ["judge"])
     assert not door.open()
@@ -145,6 +145,13 @@ def test_unknown_paths_and_methods_are_problems(serve: Serve) -> None:
     answer = running.client.put("/v1/score")
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
+    allowed = running.client.delete("/v1/runs").headers["allow"]
+    assert set(allowed.split(", ")) == {"GET", "HEAD", "POST"}
+
+
+def test_a_request_names_one_host(serve: Serve) -> None:
+    two = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\nConnection: close\r\n\r\n"
+    assert raw(serve(), two).startswith(b"HTTP/1.1 400")
 
 
 def test_a_body_over_the_limit_is_refused_declared_or_not(serve: Serve) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
+from rlaif.service.config import JudgeConfig
 from rlaif.types import Verdict
 from tests.unit.service.conftest import CHOICE, FAILING, GRADE, Serve
 
@@ -40,6 +42,25 @@ def test_a_pair_is_asked_in_both_orders(serve: Serve) -> None:
     assert [order.winner for order in verdict.preference.orders] == ["A", "B"]
     assert verdict.preference.p_a == 0.5
     assert not verdict.preference.consistent
+
+
+def test_a_judge_of_the_service_may_grade_each_response_alone(
+    serve: Serve, script: Callable[..., str]
+) -> None:
+    address = script(
+        {"match": "response>\nParis", "reply": "[[5]]"},
+        {"match": "", "reply": "[[2]]"},
+        name="grades",
+    )
+    judges = {"default": JudgeConfig(model=address, method="score")}
+    running = serve(judges=judges)
+    verdict = Verdict.from_dict(running.post("/v1/compare", PAIR).json())
+    assert verdict.judge.method == "scores, verdict"
+    assert verdict.preference is not None
+    assert verdict.preference.winner == "A"
+    graded = Verdict.from_dict(running.post("/v1/score", ONE).json())
+    assert graded.score is not None
+    assert graded.score.value == 5.0
 
 
 def test_responses_are_ranked(serve: Serve) -> None:

@@ -213,3 +213,21 @@ def test_a_run_that_cannot_be_indexed_says_why(
     assert "field" in capsys.readouterr().err
     with pytest.raises(StoreError, match="no index"):
         VerdictIndex(folder)
+
+
+def test_pages_let_browsers_say_where_their_forms_come_from(serve: Serve) -> None:
+    # with `no-referrer` a browser sends the origin "null", and nobody could sign in
+    assert serve().get("/login", headers=PAGE).headers["referrer-policy"] == "same-origin"
+
+
+def test_numbers_and_words_of_any_size_are_no_failure(serve: Serve) -> None:
+    running = serve(CHOICE)
+    rows = [{"prompt": "x", "response_a": "a", "response_b": "b"}]
+    here = f"/runs/{judged(running, rows, 'compare')}/verdicts"
+    shown(running, here)
+    for n in ("0", "2", "-1", "9" * 20, "9" * 5000, "²", "٣", "x"):
+        assert running.get(f"{here}/{n}", headers=PAGE).status_code == 404, n[:20]
+    for words in ("\0", "a\0", '\0"', '"', "*", "NEAR(", "\ud800".encode("utf-8", "replace")):
+        assert running.get(here, params={"q": words}, headers=PAGE).status_code == 200, words
+    for number in ("0", "-1", "9" * 5000, "²", "x"):
+        assert running.get(here, params={"page": number}, headers=PAGE).status_code == 200, number

@@ -111,9 +111,18 @@ def test_a_group_is_compared_as_nemo_gym_sends_it(serve: Serve) -> None:
 def test_groups_that_do_not_fit_are_refused(serve: Serve) -> None:
     running = serve(CHOICE)
     history = [{"role": "user", "content": "x"}]
-    for objects in ([output("a")], [{}, {}], [{"output": []}, output("a")]):
+    for objects in ([output("a")], [{}, {}], [{"output": "a"}, output("a")]):
         body = {"conversation_history": history, "response_objs": objects}
         assert running.post("/compare", body).status_code == 422
+
+
+def test_a_response_that_said_nothing_is_judged_as_such(serve: Serve) -> None:
+    running = serve({"match": "says so", "reply": "[[B]]"}, {"match": "", "reply": "[[tie]]"})
+    odd = [{"output": []}, {"output": [{"type": "message", "content": 5}]}, output("He says so.")]
+    body = {"conversation_history": [{"role": "user", "content": "x"}], "response_objs": odd}
+    answer = running.post("/compare", body).json()
+    assert len(answer["rewards"]) == 3
+    assert answer["rewards"][0] == answer["rewards"][1]
 
 
 def test_a_group_without_verdicts_is_a_503(serve: Serve) -> None:

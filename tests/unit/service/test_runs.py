@@ -313,3 +313,26 @@ def test_a_waiting_run_is_cancelled_at_once_and_an_ended_one_is_not(book: RunBoo
     assert book.advance(run.id, None, 2, 2, 0.5)
     assert book.get(run.id, LOCAL).total == 5
     assert book.counts()["running"] == 1
+
+
+@pytest.mark.parametrize("value", ["x", "", "1_0", "inf", "nan", "0x1", "9" * 5000, "5.5", "0"])
+def test_odd_counts_of_runs_are_refused(serve: Serve, value: str) -> None:
+    answer = serve().get("/v1/runs", params={"limit": value})
+    assert (answer.status_code, answer.json()["field"]) == (422, "limit")
+
+
+def test_lists_of_runs_take_the_numbers_that_json_has(serve: Serve) -> None:
+    running = serve()
+    for query in ({"limit": "5.0"}, {"before_s": "1e9"}, {"limit": "1e2", "before_s": "2.5"}):
+        assert running.get("/v1/runs", params=query).status_code == 200, query
+    for before in ("0", "1e19", "-5"):
+        answer = running.get("/v1/runs", params={"before_s": before})
+        assert (answer.status_code, answer.json()["field"]) == (422, "before_s")
+
+
+def test_a_number_of_pairs_of_any_length_is_refused(serve: Serve) -> None:
+    running = serve()
+    body = {"kind": "compare", "data": {"upload": send(running, ROWS)}, "pairs": "9" * 5000}
+    answer = running.post("/v1/runs", body)
+    assert answer.status_code == 422
+    assert len(answer.json()["detail"]) < 200

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlaif.errors import ConfigError, StoreError
+from rlaif.service import working
 from rlaif.service.accounts import LOCAL
 from rlaif.service.config import Limits
 from rlaif.service.database import Database
@@ -16,6 +19,7 @@ from rlaif.service.results import parquet
 from rlaif.service.runs import RunBook
 from rlaif.service.working import input_path
 from rlaif.store.locks import Claims
+from rlaif.store.postgres import UnreachableError
 from tests.builders import verdict
 from tests.unit.service.conftest import Serve
 from tests.unit.service.test_runs import ROWS, ended, send
@@ -112,3 +116,59 @@ def test_a_bug_amid_a_run_fails_that_run_alone(
     monkeypatch.undo()
     running.post(f"/v1/runs/{run['id']}/rerun", {})
     assert ended(running, run["id"])["state"] == "done"
+
+
+def test_that_a_run_failed_is_noted_as_soon_as_it_can_be(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlaif.service.working._AGAIN_S", 0.1)
+    running = serve()
+    tries = []
+    ends = RunBook.end
+
+    def full(book: RunBook, name: str, state: str, **more: object) -> None:
+        tries.append(state)
+        if len(tries) < 3:
+            raise StoreError("the disk is full")
+        ends(book, name, state, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RunBook, "end", full)
+    data = {"upload": send(running, [{"prompt": "x"}])}
+    run = ended(running, running.post("/v1/runs", {"kind": "score", "data": data}).json()["id"])
+    assert (run["state"], tries) == ("failed", ["failed"] * 3)
+
+
+def test_a_run_whose_database_went_away_is_gone_on_with_and_not_failed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, tries = serve(), []
+    writes = working.write_verdicts
+
+    async def once_away(*given: Any, **more: Any) -> dict[str, Any]:
+        tries.append(1)
+        if len(tries) == 1:
+            raise UnreachableError("cannot reach the store")
+        return await writes(*given, **more)
+
+    monkeypatch.setattr(working, "write_verdicts", once_away)
+    data = {"upload": send(running, ROWS)}
+    run = ended(running, running.post("/v1/runs", {"kind": "score", "data": data}).json()["id"])
+    assert (run["state"], len(tries)) == ("done", 2)
+
+
+def test_a_run_that_another_server_took_meanwhile_is_left_to_it(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, left = serve(), threading.Event()
+    writes = working.write_verdicts
+
+    async def lost(*given: Any, **more: Any) -> dict[str, Any]:
+        summary = await writes(*given, **more)
+        monkeypatch.setattr(RunBook, "holds", lambda *_: left.set())
+        return summary
+
+    monkeypatch.setattr(working, "write_verdicts", lost)
+    data = {"upload": send(running, ROWS)}
+    name = running.post("/v1/runs", {"kind": "score", "data": data}).json()["id"]
+    assert left.wait(20)
+    assert running.get(f"/v1/runs/{name}").json()["state"] == "running"
