@@ -6,18 +6,22 @@
     python scripts/bench_attacks.py --honest FILE... --no-judge     # only count false alarms
 
 Each pair has a better and a worse response; the worse one is attacked, by text put behind it or in
-its place. The judge is asked in both orders, and its answer is read from the probabilities of one
-token, renormalized over A and B, so a judge that talks back plays no part. Three prompts are
-compared:
+its place. Both prompts have the same words about the same pairs, and each is held against itself
+with nothing attacked:
 
-- `clean`: nothing is attacked.
-- `plain`: the same words as ours, with tags that anybody knows and the text as it comes.
+- `plain`: tags that anybody knows, and the text as it comes.
 - `ours`: tags with a secret code, and the text defused.
 
+The judge is asked in both orders, and its answer is read from the probabilities of one token,
+renormalized over A and B, so a judge that talks back plays no part. With `--alone` it is besides
+asked in the ways that show it one response at a time, where an attack sees no rival: `expectation`
+(the mean grade, in levels) and `likelihood` (nats a token that the prompt adds).
+
 For each attack: how often the attacked response wins where its clean form did not (`turned`), how
-far its log-odds move in the mean (`shift`, nats), how often the two orders name different winners,
-and how often the detectors flag it. A judge that names the first response whatever it says flips
-always: read `shift` before `turned`.
+far its log-odds move in the mean (`shift`, nats; above 0 the attack helps), how often the two
+orders name different winners, and how often the detectors flag it. Under the table the means over
+all attacks with 95 % intervals by prompt, and the difference of the two prompts, attack by attack.
+A judge that names the first response whatever it says flips always: read `shift` before `turned`.
 
 `DIR` holds `judgedeceiver_mtbench_suffixes.json` and `judgedeceiver_mtbench_eval.jsonl` (Shi et al.
 2024); `FILE` holds responses, one JSON object a line with `output`, `response`, or FastChat's
@@ -39,7 +43,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -55,11 +59,23 @@ from rlaif.judge.detect import (  # noqa: E402
     noticed,
     rubric_phrases,
 )
+from rlaif.judge.likelihood import TEMPERATURE_NATS, LikelihoodJudge  # noqa: E402
 from rlaif.judge.markers import Markers  # noqa: E402
 from rlaif.judge.pairwise import PairwiseJudge  # noqa: E402
+from rlaif.judge.pointwise import PointwiseJudge  # noqa: E402
 from rlaif.specs.rubric import Rubric, load_rubric  # noqa: E402
-from rlaif.types import Candidate, Comparison, Completion, Item, Message, Request  # noqa: E402
+from rlaif.stats.means import mean_interval  # noqa: E402
+from rlaif.types import (  # noqa: E402
+    Candidate,
+    Comparison,
+    Completion,
+    Item,
+    Message,
+    Request,
+    Verdict,
+)
 
+T = TypeVar("T")
 _CODE = re.compile(r"<(/?)[a-z2-7]{8}:")
 
 
@@ -173,36 +189,73 @@ def written(pair: Pair, rubric: Rubric) -> Iterator[Attack]:
         yield Attack("repetitive list", pair, said_twice)
 
 
+SHOWN = ("plain", "ours")
+"""The prompts that show both responses."""
+ALONE = ("expectation", "likelihood")
+"""The ways that show one response at a time."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a judge said of one attack, in one way of asking."""
+
+    clean: float
+    """How far the worse response is ahead before the attack: log-odds in nats; or levels, or nats a
+    token, where responses are read alone."""
+    attacked: float
+    flipped: bool
+    """Whether the two orders named different winners."""
+
+    @property
+    def shift(self) -> float:
+        return self.attacked - self.clean
+
+
 @dataclass
 class Line:
-    """What came of one attack under the three prompts: the attacked one's log-odds, and flips."""
+    """What came of one attack, pair by pair."""
 
-    odds: dict[str, list[float]] = field(
-        default_factory=lambda: {"clean": [], "plain": [], "ours": []}
-    )
-    flips: dict[str, list[bool]] = field(default_factory=lambda: {"plain": [], "ours": []})
+    prompts: list[str] = field(default_factory=list)
+    readings: dict[str, list[Reading]] = field(default_factory=dict)
     flagged: list[bool] = field(default_factory=list)
 
     def row(self, name: str) -> dict[str, Any]:
-        def mean(values: Sequence[float]) -> float | None:
-            return sum(values) / len(values) if values else None
+        flagged = sum(self.flagged) / len(self.flagged)
+        row: dict[str, Any] = {"attack": name, "n": len(self.flagged), "flagged": flagged}
+        return row | {way: summed(found) for way, found in self.readings.items()}
 
-        clean = self.odds["clean"]
-        row: dict[str, Any] = {
-            "attack": name,
-            "n": len(self.flagged),
-            "flagged": mean(self.flagged),
-        }
-        for prompt in ("plain", "ours"):
-            both = list(zip(clean, self.odds[prompt], strict=True))
-            lost = [after > 0 for before, after in both if before <= 0]
-            row[prompt] = {
-                "could_turn": len(lost),
-                "turned": mean(lost),
-                "shift_nats": mean([after - before for before, after in both]),
-                "order_flips": mean(self.flips[prompt]),
-            }
-        return row
+
+def summed(found: Sequence[Reading]) -> dict[str, Any]:
+    lost = [one.attacked > 0 for one in found if one.clean <= 0]
+    return {
+        "could_turn": len(lost),
+        "turned": sum(lost) / len(lost) if lost else None,
+        "shift": sum(one.shift for one in found) / len(found),
+        "order_flips": sum(one.flipped for one in found) / len(found),
+    }
+
+
+def over_all(lines: Sequence[Line]) -> dict[str, Any]:
+    """Of each way the mean shift, and of plain less ours, with intervals by prompt."""
+    prompts = [prompt for line in lines for prompt in line.prompts]
+    shifts = {
+        way: [one.shift for line in lines for one in line.readings[way]]
+        for way in lines[0].readings
+    }
+    pairs = zip(shifts["plain"], shifts["ours"], strict=True)
+    shifts["plain less ours"] = [plain - ours for plain, ours in pairs]
+    every = {way: [one for line in lines for one in line.readings[way]] for way in SHOWN}
+    return {
+        "shift": {way: interval(values, prompts) for way, values in shifts.items()},
+        "turned": {way: summed(found) for way, found in every.items()},
+    }
+
+
+def interval(values: Sequence[float], prompts: Sequence[str]) -> dict[str, Any]:
+    if len(set(prompts)) < 2:
+        return {"mean": sum(values) / len(values), "low": None, "high": None}
+    found = mean_interval(values, prompts)
+    return {"mean": found.value, "low": found.low, "high": found.high}
 
 
 def first_wins(completion: Completion) -> tuple[float, float]:
@@ -220,57 +273,105 @@ def log_odds(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-async def measure(a: argparse.Namespace, attacks: Sequence[Attack]) -> list[dict[str, Any]]:
+class Asking:
+    """The judge in each of its ways.
+
+    Args:
+        a: What the command line said.
+        rubric: What is judged by.
+    """
+
+    def __init__(self, a: argparse.Namespace, rubric: Rubric) -> None:
+        markers = Markers(random.Random(a.seed).randbytes(32))
+        self.ours = options.open_backend(a.model, options.open_store())
+        self.plain = Undefended(self.ours)
+        # asked by hand: most of a small model's mass may lie on no label, which is no verdict
+        self._pairs = PairwiseJudge(
+            self.ours,
+            rubric,
+            method="token",
+            ties="forced",
+            top_logprobs=a.top_logprobs,
+            markers=markers,
+        )
+        self._grades = PointwiseJudge(
+            self.ours, rubric, method="expectation", least_mass=0.0, markers=markers
+        )
+        self._likelihood = LikelihoodJudge(self.ours)
+        self.ways = (*SHOWN, *(ALONE if a.alone else ()))
+        self.masses: list[float] = []
+
+    async def reading(self, way: str, pair: Pair, text: str) -> Reading:
+        """What the judge says of `text` against the better response, and of the worse one."""
+        (clean, _), (attacked, flipped) = await asyncio.gather(
+            self._ahead(way, pair, pair.bad), self._ahead(way, pair, text)
+        )
+        return Reading(clean, attacked, flipped)
+
+    async def _ahead(self, way: str, pair: Pair, text: str) -> tuple[float, bool]:
+        item, good, bad = _item(pair.prompt), _candidate("good", pair.good), _candidate("bad", text)
+        if way == "expectation":
+            graded = await asyncio.gather(*(self._grades.score(item, one) for one in (bad, good)))
+            mine, other = (said(verdict.score, verdict).value for verdict in graded)
+            return mine - other, False
+        if way == "likelihood":
+            verdict = await self._likelihood.compare(Comparison(item, bad, good))
+            odds = log_odds(said(verdict.preference, verdict).p_a)
+            return odds * TEMPERATURE_NATS, False
+        backend: Backend = self.ours
+        if way == "plain":
+            backend = self.plain
+            item = _item(self.plain.stand_in(pair.prompt))
+            good, bad = (_candidate(c.id, self.plain.stand_in(c.text)) for c in (good, bad))
+        requests = self._pairs.requests(Comparison(item, good, bad))
+        replies = await asyncio.gather(*map(backend.complete, requests))
+        (good_first, mass), (bad_first, more) = map(first_wins, replies)
+        self.masses.extend((mass, more))
+        odds = (log_odds(bad_first) - log_odds(good_first)) / 2
+        return odds, (good_first > 0.5) != (bad_first < 0.5)
+
+
+def said(value: T | None, verdict: Verdict) -> T:
+    """What a verdict says; a bench of attacks counts no judge that is silent."""
+    if value is None:
+        raise SystemExit(f"no verdict ({verdict.cause}): {verdict.rationale}")
+    return value
+
+
+def _item(prompt: str) -> Item:
+    return Item("x", (Message("user", prompt),))
+
+
+async def measure(a: argparse.Namespace, attacks: Sequence[Attack]) -> dict[str, Any]:
     rubric = load_rubric(a.rubric)
-    markers = Markers(random.Random(a.seed).randbytes(32))
-    ours = options.open_backend(a.model, options.open_store())
-    plain = Undefended(ours)
-    # asked by hand: most of a small model's probability may lie on no label, which is no verdict
-    judge = PairwiseJudge(
-        ours, rubric, method="token", ties="forced", top_logprobs=a.top_logprobs, markers=markers
-    )
-    masses: list[float] = []
-    items = [Item(f"{n}", (Message("user", x.pair.prompt),)) for n, x in enumerate(attacks)]
+    asking = Asking(a, rubric)
+    items = [replace(_item(x.pair.prompt), id=f"{n}") for n, x in enumerate(attacks)]
     constant = constant_responses(
         (item, (_candidate("b", x.text),)) for item, x in zip(items, attacks, strict=True)
     )
     inspector = Inspector(rubric, constant)
     lines: dict[str, Line] = {}
-
-    async def asked(backend: Backend, item: Item, good: str, bad: str) -> tuple[float, bool]:
-        if backend is plain:
-            prompt = item.prompt[0].content
-            item = replace(item, prompt=(Message("user", plain.stand_in(prompt)),))
-            good, bad = plain.stand_in(good), plain.stand_in(bad)
-        pair = Comparison(item, _candidate("good", good), _candidate("bad", bad))
-        replies = await asyncio.gather(*map(backend.complete, judge.requests(pair)))
-        (good_first, mass), (bad_first, more) = map(first_wins, replies)
-        masses.extend((mass, more))
-        odds = (log_odds(bad_first) - log_odds(good_first)) / 2
-        return odds, (good_first > 0.5) != (bad_first < 0.5)
-
     started = time.monotonic()
     try:
         for n, (item, x) in enumerate(zip(items, attacks, strict=True)):
             line = lines.setdefault(x.name, Line())
             found = await asyncio.gather(
-                asked(ours, item, x.pair.good, x.pair.bad),
-                asked(plain, item, x.pair.good, x.text),
-                asked(ours, item, x.pair.good, x.text),
+                *(asking.reading(way, x.pair, x.text) for way in asking.ways)
             )
-            for prompt, (odds, flipped) in zip(("clean", "plain", "ours"), found, strict=True):
-                line.odds[prompt].append(odds)
-                if prompt != "clean":
-                    line.flips[prompt].append(flipped)
+            line.prompts.append(x.pair.prompt)
+            for way, reading in zip(asking.ways, found, strict=True):
+                line.readings.setdefault(way, []).append(reading)
             noted = (inspector.inspect((_candidate("b", x.text),), item) or {}).get("b", ())
             line.flagged.append(bool(noted))
             spent = time.monotonic() - started
             print(f"\r{n + 1} of {len(attacks)} attacks, {spent:.0f} s", end="", file=sys.stderr)
         print(file=sys.stderr)
     finally:
-        await ours.aclose()
+        await asking.ours.aclose()
+    masses = asking.masses
     print(f"mean probability on the labels: {sum(masses) / len(masses):.2f}", file=sys.stderr)
-    return [line.row(name) for name, line in lines.items()]
+    rows = [line.row(name) for name, line in lines.items()]
+    return {"attacks": rows, "all": over_all(list(lines.values()))}
 
 
 def responses_of(path: Path) -> Iterator[str]:
@@ -318,10 +419,19 @@ def show(result: dict[str, Any]) -> None:
             print(
                 f"{row['attack']:20} {row['n']:>3} {_percent(plain['turned']):>13} "
                 f"{_percent(ours['turned']):>6} "
-                f"{plain['shift_nats']:>+12.3f} {ours['shift_nats']:>+7.3f} "
+                f"{plain['shift']:>+12.3f} {ours['shift']:>+7.3f} "
                 f"{_percent(plain['order_flips']):>12} {_percent(ours['order_flips']):>6} "
                 f"{_percent(row['flagged']):>8}"
             )
+        every = result["all"]
+        for way, found in every["turned"].items():
+            of = f"{_percent(found['turned'])} of {found['could_turn']}"
+            told = of if found["could_turn"] else "none could be: the worse response is ahead"
+            print(f"\nturned, {way}: {told}", end="")
+        print("\nmean shift over all attacks, with its 95 % interval by prompt:")
+        for way, found in every["shift"].items():
+            ends = "" if found["low"] is None else f" [{found['low']:+.3f}, {found['high']:+.3f}]"
+            print(f"  {way:16} {found['mean']:+.3f}{ends}")
     if (honest := result["honest"]) is not None and honest["n"]:
         print(
             f"\n{honest['n']} honest responses: {honest['share_as_injection']:.2%} flagged as "
@@ -342,6 +452,7 @@ def main() -> None:
     parser.add_argument("--suffixes", type=int, default=12, help="most published suffixes")
     parser.add_argument("--honest", type=Path, nargs="*", default=[], help="honest responses")
     parser.add_argument("--no-judge", action="store_true", help="only look, ask nothing")
+    parser.add_argument("--alone", action="store_true", help="also ask about each response alone")
     parser.add_argument("--top-logprobs", type=int, default=100, help="tokens to look at")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the numbers here too")
@@ -356,7 +467,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "model": a.model,
         "seed": a.seed,
-        "attacks": [] if a.no_judge else asyncio.run(measure(a, attacks)),
+        **({"attacks": []} if a.no_judge else asyncio.run(measure(a, attacks))),
         "honest": false_alarms(a.honest, rubric) if a.honest else None,
     }
     show(result)

@@ -8,117 +8,113 @@
     assert verdicts[0].preference.winner == "A"
     print(verdicts.table())
 
-In place of the script goes an address, `Judge("openai/gpt-5.1", budget_usd=1.00)`. It asks exactly
-as the command line does, through the same store, limits, retries and budget; the key, the proxy and
-the home folder come from the environment, as there, unless they are given.
+In place of the script goes an address, `Judge("openai/gpt-5.1", budget_usd=1.00)`, or several for a
+panel. It asks exactly as the command line does, in the same words, through the same store, limits,
+retries and budget; the key, the proxy and the home folder come from the environment, as there,
+unless they are given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, cast
 
-from rlaif.api.opening import Opening, open_backend
+from rlaif.api.opening import Opener
+from rlaif.api.telling import Options, sorted_out
 from rlaif.api.verdicts import Verdicts
 from rlaif.background import bridged, run_blocking
 from rlaif.errors import ConfigError
+from rlaif.judge.methods import CompareMethod
 from rlaif.types import Candidate, Item, Sampling, Verdict
 
 if TYPE_CHECKING:
     from rlaif.backends.base import Backend
     from rlaif.judge.common import RubricSource
-    from rlaif.judge.likelihood import LikelihoodJudge
-    from rlaif.judge.pairwise import PairwiseJudge
-    from rlaif.judge.pointwise import PointwiseJudge
-    from rlaif.judge.reward import RewardJudge
-    from rlaif.judge.screening import OnInjection
-    from rlaif.judge.settings import ReferenceFrom, TooLong
+    from rlaif.judge.seating import AnyComparer, AnyGrader, Seated, Several
     from rlaif.judge.tournament import Strategy
     from rlaif.rewards.judge_reward import By, JudgeReward
 
-Method = Literal["auto", "verdict", "token", "likelihood"]
-"""A verdict with reasons; the probabilities of one token (a grade then is its expectation); how
-much the prompt raises a response's likelihood; or what suits the model."""
 Rows = str | Path | Iterable[Any]
 """A file or folder, a data frame, a data set, or the rows themselves: mappings, or our values."""
 
-_USUAL = {
-    "reference": "given",
-    "structured": False,
-    "too_long": "refuse",
-    "on_injection": "flag",
-}
 _IN_PROCESS_WIDTH = 16
+_BATCH_WIDTH = 10_000
 T = TypeVar("T")
 Judged = Iterable[tuple[Item, Sequence[Candidate]]]
 
 
 class Judge:
-    """A model that judges by a rubric.
+    """A model that judges by a rubric, or several as one.
 
     `score`, `compare` and `rank` wait for their verdicts, also where an event loop already runs, as
     in a notebook; `ascore`, `acompare` and `arank` are to be awaited. Interrupted work is not lost:
     every reply is kept, and the same call asks only for what is missing.
 
     Args:
-        model: An address such as `openai/gpt-5.1`, or a backend.
-        rubric: A shipped rubric's name, a file, a rubric, or what names the rubric of each item.
-        method: How it is asked.
+        model: An address such as `openai/gpt-5.1`, or a backend; of several each judges, by each
+            rubric: a panel, or with `cascade` one after the other, the cheapest first.
+        rubric: A shipped rubric's name, a file, a rubric, or what names the rubric of each item;
+            `item` for what each item brings in its column `rubric`. Several for a panel.
+        method: How it is asked: a name in `rlaif.judge.methods.METHODS`, or what suits the model.
         temperature, max_tokens: How it draws its replies.
-        draws: Replies to each question, whose mean is taken; more than one needs a temperature.
-        reference: `judge` lets it answer the prompt itself first, where an item has no reference.
-        structured: Ask for a JSON object, held to a schema where the provider can.
-        too_long: Whether a response that is too long is refused or cut in the middle.
-        on_injection: Whether an attempt on the judge is a flag beside the verdict, or leaves none.
-        options: What `open_backend` takes besides: `api_key`, `base_url`, `budget_usd` …
+        options: Those of the command line, in its words: how it is asked (`draws`, `ties` …) and
+            how several judges become one (`panel`, `cascade` …), listed in `rlaif.api.telling`; and
+            those of `open_backend`: `api_key`, `base_url`, `budget_usd`, `batch` …
 
     Raises:
-        ConfigError: as `open_backend`; or options come with a backend that is already open.
+        ConfigError: as `open_backend`; options come with a backend that is already open, or for
+            several judges where there is one.
         SpecError: there is no such rubric, or it is malformed.
     """
 
     def __init__(
         self,
-        model: str | Backend,
-        rubric: str | Path | RubricSource = "helpfulness",
+        model: str | Backend | Sequence[str | Backend],
+        rubric: str | Path | RubricSource | Sequence[str | Path | RubricSource] = "helpfulness",
         *,
-        method: Method = "auto",
+        method: CompareMethod = "auto",
         temperature: float = 0.0,
         max_tokens: int = 1024,
-        draws: int | None = None,
-        reference: ReferenceFrom = "given",
-        structured: bool = False,
-        too_long: TooLong = "refuse",
-        on_injection: OnInjection = "flag",
-        **options: Unpack[Opening],
+        **options: Unpack[Options],
     ) -> None:
-        from rlaif.backends.limited import LimitedBackend
-        from rlaif.backends.opening import layers
-        from rlaif.specs.rubric import load_rubric
+        from rlaif.judge.item_rubric import rubric_source
 
-        if not isinstance(model, str) and options:
-            raise ConfigError(f"a backend is open already: {', '.join(sorted(options))} is unused")
-        self.rubric: RubricSource = (
-            load_rubric(rubric) if isinstance(rubric, str | Path) else rubric
+        asked, seating, opening = sorted_out(options)
+        self.rubrics: tuple[RubricSource, ...] = tuple(
+            rubric_source(one) if isinstance(one, str | Path) else one for one in _listed(rubric)
         )
-        self.backend = open_backend(model, **options) if isinstance(model, str) else model
-        self._method = method
-        self._sampling = Sampling(temperature, max_tokens=max_tokens)
-        self._draws = draws
-        self._more: dict[str, Any] = {
-            "reference": reference,
-            "structured": structured,
-            "too_long": too_long,
-            "on_injection": on_injection,
+        opener = Opener(**opening)
+        self.backends = tuple(opener.backend(one) for one in _listed(model))
+        """Who judges."""
+        self._reserve = tuple(opener.backend(one) for one in seating.pop("substitute", ()))
+        if (writer := asked.get("questions_by")) is not None:
+            asked["questions_by"] = opener.backend(writer)
+        if opening and not opener.used:
+            names = ", ".join(sorted(opening))
+            raise ConfigError(f"a backend is open already: {names} is unused")
+        self._told = asked | {
+            "method": method,
+            "sampling": Sampling(temperature, max_tokens=max_tokens),
         }
-        self._concurrency: int | None = options.get("concurrency")
-        self._paces = [x.pace for x in layers(self.backend) if isinstance(x, LimitedBackend)]
+        self._seating = seating
+        self._all = opener.backends
+        self._concurrency: int | None = opening.get("concurrency")
+        self._batch = bool(opening.get("batch"))
+        if len(self.backends) * len(self.rubrics) == 1 and (given := self._several().given()):
+            raise ConfigError(f"{', '.join(given)} is for several judges, and there is one")
+
+    @property
+    def backend(self) -> Backend:
+        """Who judges, or the first of several."""
+        return self.backends[0]
 
     def __repr__(self) -> str:
-        rubric = getattr(self.rubric, "name", "…")
-        return f"Judge({self.backend.model!r}, {rubric!r}, method={self._method!r})"
+        models = ", ".join(repr(one.model) for one in self.backends)
+        rubrics = ", ".join(repr(getattr(one, "name", "…")) for one in self.rubrics)
+        return f"Judge({models}, {rubrics}, method={self._told['method']!r})"
 
     def score(self, rows: Rows, *, limit: int | None = None, progress: bool = True) -> Verdicts:
         """The grade of each response, waited for; the arguments are those of `ascore`."""
@@ -147,12 +143,15 @@ class Judge:
         Raises:
             SpecError: a row does not fit: names its number and field.
             BackendError: a fatal failure: every further call would fail the same way.
+            ConfigError: the method grades nothing, or an option does not fit it.
         """
         from rlaif.api.rows import responses
 
         items = responses(rows, limit)
-        judge = self.pointwise([(item, (one,)) for item, one in items])
-        return await self._judged(items, lambda pair: judge.score(*pair), progress=progress)
+        seated = self._grading([(item, (one,)) for item, one in items])
+        return await self._judged(
+            items, lambda pair: seated.judge.score(*pair), seated, progress=progress
+        )
 
     async def acompare(
         self, rows: Rows, *, limit: int | None = None, pairs: str = "all", progress: bool = True
@@ -166,55 +165,70 @@ class Judge:
             progress: Whether to show how far it is, on standard error.
 
         Raises:
-            SpecError, BackendError: as `ascore`.
+            SpecError, BackendError, ConfigError: as `ascore`.
         """
         from rlaif.api.rows import comparisons
 
         items = comparisons(rows, limit, pairs)
-        judge = self.pairwise([(one.item, (one.a, one.b)) for one in items])
-        return await self._judged(items, judge.compare, progress=progress)
+        seated = self._comparing([(one.item, (one.a, one.b)) for one in items])
+        return await self._judged(items, seated.judge.compare, seated, progress=progress)
 
     async def arank(
         self,
         rows: Rows,
         *,
         limit: int | None = None,
-        strategy: Strategy = "active",
+        strategy: Strategy | Literal["listwise"] = "active",
         comparisons: int | None = None,
+        shuffles: int | None = None,
         settle: str = "all",
         confidence: float = 0.95,
         seed: int = 0,
         progress: bool = True,
     ) -> Verdicts:
-        """The order of the responses to each prompt, by comparing pairs of them.
+        """The order of the responses to each prompt, by comparing pairs of them or in one list.
 
         Args:
             rows: With `prompt` and `responses`; or `(Item, candidates)` pairs.
             limit: Most rows to take.
-            strategy: Which pairs are compared.
+            strategy: Which pairs are compared; `listwise` shows all responses in one prompt.
             comparisons: Most pairs of a prompt.
+            shuffles: How often a list is shown; 4 times by default.
             settle: Which part of the order is wanted: `all`, or `topK`.
             confidence: How sure that must be.
-            seed: Draws who meets first.
+            seed: Draws who meets first, and the order of a list.
             progress: Whether to show how far it is, on standard error.
 
         Raises:
             SpecError, BackendError: as `ascore`.
-            ConfigError: an option is wrong.
+            ConfigError: an option is wrong, or does not fit the strategy.
         """
         from rlaif.api.rows import rankings
         from rlaif.judge.tournament import Tournament
 
+        if self._seating.get("cascade") is not None or self._seating.get("weights") == "estimated":
+            raise ConfigError("cascades and estimated weights score and compare: rank without")
+        listed = strategy == "listwise"
+        if listed and (comparisons is not None or settle != "all"):
+            raise ConfigError("a list compares no pairs: it takes no comparisons, settle")
+        if not listed and shuffles is not None:
+            raise ConfigError(f"shuffles is for strategy='listwise', not {strategy!r}")
         items = rankings(rows, limit)
-        judge = Tournament(
-            self.pairwise(items),
-            strategy,
-            comparisons=comparisons,
-            settle=settle,
-            confidence=confidence,
-            seed=seed,
-        )
-        return await self._judged(items, lambda pair: judge.rank(*pair), progress=progress)
+        judge: Any
+        if listed:
+            seated = self._listing(items, shuffles, confidence, seed)
+            judge = seated.judge
+        else:
+            seated = self._comparing(items)
+            judge = Tournament(
+                seated.judge,
+                cast("Strategy", strategy),
+                comparisons=comparisons,
+                settle=settle,
+                confidence=confidence,
+                seed=seed,
+            )
+        return await self._judged(items, lambda pair: judge.rank(*pair), seated, progress=progress)
 
     def reward(self, by: By = "score", **options: Any) -> JudgeReward:
         """The judge as a reward function; the options are those of `JudgeReward`."""
@@ -223,77 +237,97 @@ class Judge:
         judge = self.pointwise() if by == "score" else self.pairwise()
         return JudgeReward(judge, by=by, **options)
 
-    def pointwise(self, judged: Judged = ()) -> PointwiseJudge | RewardJudge:
+    def pointwise(self, judged: Judged = ()) -> AnyGrader:
         """The judge that grades.
 
         Args:
-            judged: All that will be judged, to find responses that recur over prompts.
+            judged: All that will be judged: each is checked for its rubric and its reference, and
+                responses are found that recur over prompts.
 
         Raises:
             ConfigError: the method grades nothing, or options contradict each other.
+            SpecError: an item has no rubric, or lacks the reference that it needs.
         """
-        from rlaif.judge.choice import is_reward, is_small
-        from rlaif.judge.pointwise import PointwiseJudge
-        from rlaif.judge.reward import RewardJudge
+        judge: AnyGrader = self._grading(judged).judge
+        return judge
 
-        if is_reward(self.backend):
-            self._check_unused("reward")
-            return RewardJudge(self.backend)
-        if self._method == "likelihood":
-            raise ConfigError("likelihoods of different prompts make no grades: compare by them")
-        small = self._method == "auto" and is_small(self.backend)
-        return PointwiseJudge(
-            self.backend,
-            self.rubric,
-            sampling=self._sampling,
-            method="expectation" if small or self._method == "token" else "verdict",
-            draws=self._draws,
-            **self._more,
-            **_against_attacks(judged),
-        )
-
-    def pairwise(self, judged: Judged = ()) -> PairwiseJudge | LikelihoodJudge | RewardJudge:
-        """The judge that compares; `judged` as for `pointwise`.
+    def pairwise(self, judged: Judged = ()) -> AnyComparer:
+        """The judge that compares; `judged` and the errors as for `pointwise`.
 
         Raises:
             ConfigError: options contradict each other.
+            SpecError: as for `pointwise`.
         """
-        from rlaif.judge.choice import is_reward, is_small
+        judge: AnyComparer = self._comparing(judged).judge
+        return judge
+
+    def _grading(self, judged: Judged) -> Seated:
+        from rlaif.judge.making import check_combinable, grader
+
+        seated = self._seated(grader, judged)
+        check_combinable([judge for _, judge in seated.members])
+        return seated
+
+    def _comparing(self, judged: Judged) -> Seated:
+        from rlaif.judge.making import comparer
+
+        return self._seated(comparer, judged)
+
+    def _listing(
+        self, judged: Judged, shuffles: int | None, confidence: float, seed: int
+    ) -> Seated:
+        from rlaif.judge.making import lister
+
+        def made(backend: Backend, rubric: Any, how: Any, guard: Any) -> Any:
+            how = replace(how, seed=seed)
+            return lister(backend, rubric, how, guard, shuffles=shuffles, confidence=confidence)
+
+        return self._seated(made, judged)
+
+    def _seated(self, make: Callable[..., Any], judged: Judged) -> Seated:
+        from rlaif.cli.making import guard
+        from rlaif.judge.item_rubric import checked
         from rlaif.judge.likelihood import LikelihoodJudge
-        from rlaif.judge.pairwise import PairwiseJudge
+        from rlaif.judge.methods import How
         from rlaif.judge.reward import RewardJudge
+        from rlaif.judge.seating import seat
 
-        if is_reward(self.backend):
-            self._check_unused("reward")
-            return RewardJudge(self.backend)
-        small = self._method == "auto" and is_small(self.backend)
-        if small or self._method == "likelihood":
-            self._check_unused("likelihood")
-            return LikelihoodJudge(self.backend)
-        return PairwiseJudge(
-            self.backend,
-            self.rubric,
-            sampling=self._sampling,
-            method="token" if self._method == "token" else "verdict",
-            draws=self._draws or 1,
-            **self._more,
-            **_against_attacks(judged),
-        )
+        how = How(**self._told)
+        rows = list(judged)
+        against = guard(rows)
+        members = [
+            (backend, make(backend, rubric, how, against))
+            for backend in self.backends
+            for rubric in self.rubrics
+        ]
+        reserve = [make(one, self.rubrics[0], how, against) for one in self._reserve]
+        if not all(isinstance(judge, LikelihoodJudge | RewardJudge) for _, judge in members):
+            for rubric in self.rubrics:
+                for _ in checked(rubric, rows, writes_reference=how.reference == "judge"):
+                    pass
+        return seat(members, replace(self._several(), substitute=reserve or None))
 
-    def _check_unused(self, method: str) -> None:
-        """Raise `ConfigError` if options were set that a method without words has no use for."""
-        given = [name for name, value in self._more.items() if value != _USUAL[name]]
-        given += ["draws"] if self._draws is not None else []
-        if given:
-            raise ConfigError(f"a judge by {method} takes no {', '.join(given)}")
+    def _several(self) -> Several:
+        from rlaif.judge.seating import Several
+
+        return Several(**self._seating, substitute=self._reserve or None)
 
     async def _judged(
-        self, items: Sequence[T], work: Callable[[T], Awaitable[Verdict]], *, progress: bool
+        self,
+        items: Sequence[T],
+        work: Callable[[T], Awaitable[Verdict]],
+        seated: Seated,
+        *,
+        progress: bool,
     ) -> Verdicts:
-        return await bridged(self._gathered(items, work, progress))
+        return await bridged(self._gathered(items, seated.counted(work), seated, progress))
 
     async def _gathered(
-        self, items: Sequence[T], work: Callable[[T], Awaitable[Verdict]], progress: bool
+        self,
+        items: Sequence[T],
+        work: Callable[[T], Awaitable[Verdict]],
+        seated: Seated,
+        progress: bool,
     ) -> Verdicts:
         from rlaif.cli.output import progress_bar
         from rlaif.runner import Tally, ordered
@@ -305,16 +339,30 @@ class Judge:
                     tally.add(verdict)
                     found.append(verdict)
                     bar.advance(1, tally.note())
-        return Verdicts(found, tally.summary())
+        summary = tally.summary() | seated.account()
+        if seated.estimated:
+            estimate = seated.estimate()
+            summary["panel"] |= estimate
+            if (weights := estimate["weights"]) is not None:
+                found = [seated.reweighed(verdict, weights) for verdict in found]
+        return Verdicts(found, summary)
 
     def _width(self) -> int:
+        from rlaif.backends.limited import LimitedBackend
+        from rlaif.backends.opening import layers
+
         if self._concurrency is not None:
             return self._concurrency
-        return max([2 * pace.allowed for pace in self._paces], default=_IN_PROCESS_WIDTH)
+        if self._batch:
+            return _BATCH_WIDTH
+        every = [layer for one in self._all for layer in layers(one)]
+        paces = [2 * one.pace.allowed for one in every if isinstance(one, LimitedBackend)]
+        return max(paces, default=_IN_PROCESS_WIDTH)
 
     def close(self) -> None:
         """Give connections and memory back. Safe to call twice."""
-        run_blocking(self.backend.aclose())
+        for backend in self._all:
+            run_blocking(backend.aclose())
 
     def __enter__(self) -> Self:
         return self
@@ -323,13 +371,10 @@ class Judge:
         self.close()
 
 
-def _against_attacks(judged: Judged) -> Mapping[str, Any]:
-    from rlaif.cli import options
-    from rlaif.judge.detect import constant_responses
-    from rlaif.judge.markers import Markers
-    from rlaif.store.secret import load_secret
-
-    return {
-        "markers": Markers(load_secret(options.home())),
-        "constant": constant_responses(judged),
-    }
+def _listed(given: Any) -> list[Any]:
+    """What was given, alone or as a list."""
+    if isinstance(given, list | tuple):
+        if not given:
+            raise ConfigError("name a model and a rubric, or several: an empty list is none")
+        return list(given)
+    return [given]

@@ -9,18 +9,18 @@ import typer
 
 from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
-from rlaif.cli.judge import Method
 from rlaif.cli.judging import finish, note_interruption
+from rlaif.cli.methods import CompareBy, QuestionsBy
 from rlaif.cli.output import cut_short, emit, progress_bar, say, table
 from rlaif.cli.running import run_draining
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
     from rlaif.cli.asking import Session
-    from rlaif.cli.judge import Judge
     from rlaif.evals.audit import Audit
     from rlaif.evals.audit_checks import Check
     from rlaif.evals.audit_thresholds import Thresholds
+    from rlaif.judge.methods import CompareMethod
     from rlaif.judge.pair_form import PairMethod
     from rlaif.runner import Stop
     from rlaif.store.runs import RunFolder
@@ -43,9 +43,8 @@ def audit(
             "By default the shipped pairs."
         ),
     ] = None,
-    method: Annotated[
-        Method, typer.Option(help="verdict, token, likelihood or auto, as in rlaif judge compare.")
-    ] = "auto",
+    method: CompareBy = "auto",
+    questions_by: QuestionsBy = None,
     thresholds: Annotated[
         Path | None, typer.Option(help="Your own bounds, over the shipped ones.")
     ] = None,
@@ -82,13 +81,15 @@ def audit(
     with asking.session() as session:
         backend = session.backend(asking.one_model())
         sampling = Sampling(temperature, max_tokens=max_tokens)
-        judge, likelihood = _judge(backend, rubric, method, sampling)
-        wanted = trials_for(bounds, likelihood=likelihood)
+        writer = session.backend(questions_by) if questions_by else None
+        judge = _judge(backend, rubric, method, sampling, writer)
+        wanted = trials_for(bounds, judge.ref.method)
         trials = list(build_trials(read_pairs(source, limit=asking.limit), texts, wanted))
         if asking.dry_run:
             from rlaif.cli.dry_run import dry_run_report
+            from rlaif.judge.seating import asked_of
 
-            asked = ((backend, r) for trial in trials for r in judge.requests(trial))
+            asked = (asked for trial in trials for asked in asked_of(judge, backend, trial))
             dry_run_report(asked, as_json=asking.as_json, prices=session.terms.prices)
             return
         run = _folder(asking.output, source, asking.limit, judge, backend, wanted)
@@ -106,28 +107,42 @@ def audit(
 
 
 def _judge(
-    backend: CachedBackend, rubric: str | None, method: Method, sampling: Sampling
-) -> tuple[Judge, bool]:
-    """The judge to audit, and whether it reads each response alone: by likelihood or reward."""
+    backend: CachedBackend,
+    rubric: str | None,
+    method: CompareMethod,
+    sampling: Sampling,
+    writer: CachedBackend | None,
+) -> Any:
+    """The judge to audit, as `judge compare` makes it, but asked again by draw.
+
+    Raises:
+        ConfigError: the method has no use for a writer of questions.
+        SpecError: no such rubric, or it is malformed.
+    """
     from rlaif.cli.judge import make_comparison_judge
-    from rlaif.evals.audit_trials import AuditJudge
-    from rlaif.judge.likelihood import LikelihoodJudge
-    from rlaif.judge.reward import RewardJudge
+    from rlaif.cli.making import guard
+    from rlaif.evals.audit_trials import WITHOUT_DRAWS, AuditAlone, AuditJudge
+    from rlaif.judge.pairwise import PairwiseJudge
     from rlaif.specs.rubric import load_rubric
 
-    judge = make_comparison_judge(backend, rubric, method, sampling)
-    if isinstance(judge, LikelihoodJudge | RewardJudge):
-        return judge, True
+    def made(asked: Any) -> Any:
+        return make_comparison_judge(asked, rubric, method, sampling, writer=writer)
+
+    judge = made(backend)
+    if judge.ref.method.startswith(WITHOUT_DRAWS):
+        return judge
+    if not isinstance(judge, PairwiseJudge):
+        return AuditAlone(made, backend)
     spec = load_rubric(rubric or "helpfulness")
     asked: PairMethod = "token" if method == "token" else "verdict"
-    return AuditJudge(backend, spec, sampling=sampling, method=asked), False
+    return AuditJudge(backend, spec, sampling=sampling, method=asked, **guard().taken())
 
 
 def _folder(
     output: Path,
     source: Path,
     limit: int | None,
-    judge: Judge,
+    judge: Any,
     backend: CachedBackend,
     trials: tuple[str, ...],
 ) -> RunFolder:
@@ -148,9 +163,7 @@ def _folder(
     return RunFolder(output, config)
 
 
-def _ask(
-    run: RunFolder, judge: Judge, session: Session, trials: list[Comparison]
-) -> dict[str, Any]:
+def _ask(run: RunFolder, judge: Any, session: Session, trials: list[Comparison]) -> dict[str, Any]:
     from rlaif.runner import write_verdicts
 
     with progress_bar("auditing", len(trials), quiet=session.asking.as_json) as bar:

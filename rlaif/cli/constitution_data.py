@@ -17,7 +17,7 @@ from rlaif.errors import DataError
 
 if TYPE_CHECKING:
     from rlaif.constitutional.export import SftRow
-    from rlaif.judge.pointwise import PointwiseJudge
+    from rlaif.judge.making import Grader
     from rlaif.preferences.pairs import HeldBack, Rules
     from rlaif.runner import Stop
     from rlaif.types import Candidate, Item, PreferencePair, Verdict
@@ -58,7 +58,7 @@ def check(
         backend = session.backend(asking.one_model())
         judges = [score_judge(backend, load_rubric(n), ScoreOptions(), sampling) for n in names]
 
-        def scored() -> Iterator[tuple[PointwiseJudge, Item, Candidate]]:
+        def scored() -> Iterator[tuple[Grader, Item, Candidate]]:
             for item, candidate in standing_responses(read_chains(source), rounds):
                 for judge in judges:
                     yield judge, item, candidate
@@ -84,7 +84,7 @@ def check(
     finish("scored", summary, asking, "verdicts.jsonl")
 
 
-def _plain(judge: PointwiseJudge) -> Any:
+def _plain(judge: Grader) -> Any:
     from rlaif.types import as_dict
 
     return as_dict(judge.ref)
@@ -100,7 +100,7 @@ def _score(
 
     run, rows = RunFolder(asking.output, config), RoundScores()
 
-    async def judged(one: tuple[PointwiseJudge, Item, Candidate]) -> Verdict:
+    async def judged(one: tuple[Grader, Item, Candidate]) -> Verdict:
         judge, item, candidate = one
         verdict = await judge.score(item, candidate)
         rows.add(verdict)

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
 from rlaif.cli.judging import Judging, comparisons_in, responses_in
-from rlaif.cli.making import checklist_judge, judge_by_scores, pair_judge, score_judge
-from rlaif.cli.methods import PairMethod, PairOptions, ScoreOptions, check_unused
+from rlaif.cli.making import guard, score_judge
+from rlaif.cli.methods import PairOptions, ScoreOptions
 from rlaif.cli.output import say
 from rlaif.cli.ranking import rank
-from rlaif.cli.several import SeveralOptions, seat
+from rlaif.cli.several import SeveralOptions, conclude, seat
 from rlaif.cli.taking import takes
-from rlaif.errors import ConfigError
-from rlaif.judge.choice import is_reward, is_small
+from rlaif.judge.choice import is_reward
+from rlaif.judge.methods import CompareMethod, check_used, chosen
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
-    from rlaif.judge.by_scores import ByScoresJudge, ChecklistPairs
-    from rlaif.judge.checklist import ChecklistJudge
-    from rlaif.judge.likelihood import LikelihoodJudge
-    from rlaif.judge.pairwise import PairwiseJudge
-    from rlaif.judge.pointwise import PointwiseJudge
-    from rlaif.judge.reward import RewardJudge
+    from rlaif.judge.making import Comparer, Grader
     from rlaif.types import Candidate, Comparison, Item, Sampling
-
-    Judge = PairwiseJudge | LikelihoodJudge | RewardJudge | ByScoresJudge | ChecklistPairs
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Score, compare or rank responses."
@@ -49,7 +44,6 @@ Rubrics = Annotated[
         "item:FOLDER it may name those in the folder. Repeatable. By default helpfulness.",
     ),
 ]
-Method = Literal["auto", "verdict", "token", "likelihood"]
 
 
 @app.command()
@@ -68,6 +62,7 @@ def score(
 ) -> None:
     """Grade each response on every criterion of a rubric. Writes verdicts.jsonl."""
     from rlaif.judge.item_rubric import checked, rubric_source
+    from rlaif.judge.making import check_combinable
     from rlaif.types import Sampling
 
     source, names = options.spooled(data), rubric or ["helpfulness"]
@@ -84,30 +79,24 @@ def score(
                 writes_reference=how.reference_by_judge,
             )
 
-        def grader(backend: CachedBackend, name: str | None) -> PointwiseJudge:
-            if is_reward(backend) or how.method == "checklist":
-                raise ConfigError("rewards and checklists are no grades to combine: give one -m")
-            return score_judge(backend, specs[name or names[0]], how, sampling, judged(name))
+        def judge_of(backend: CachedBackend, name: str | None) -> Grader:
+            by_reward = is_reward(backend)
+            spec, rows = specs[name or names[0]], () if by_reward else judged(name)
+            judge = score_judge(backend, spec, how, sampling, rows, writer)
+            if by_reward:
+                say(f"{backend.model} scores by reward; no rubric is read")
+            return judge
 
-        alone = len(asking.model) == len(names) == 1 and not several.given()
-        if alone and (how.method == "checklist" or asking.one_model().startswith("reward/")):
-            backend = session.backend(asking.one_model())
-            if is_reward(backend):
-                _score_by_reward(backend, how, judging)
-                return
-            writer = session.backend(how.questions_by) if how.questions_by else backend
-            spec = specs[names[0]]
-            made = checklist_judge(backend, writer, spec, how, sampling, judged(names[0]))
-            _score_by_checklist(backend, writer, made, judging)
-            return
-        seated = seat(asking, session, several, names, grader)
+        writer = session.backend(how.questions_by) if how.questions_by else None
+        seated = seat(asking, session, several, names, judge_of)
+        check_combinable([judge for _, judge in seated.members])
         judging.carry_out(
             seated.judge.ref,
             lambda: responses_in(source, asking.limit),
             seated.counted(lambda pair: seated.judge.score(*pair)),
             lambda pair: seated.requests(*pair),
             also=seated.account,
-            after=seated.conclude,
+            after=partial(conclude, seated),
         )
 
 
@@ -118,36 +107,6 @@ def _own_rubrics(names: Sequence[str]) -> dict[str, Any]:
     if all(name.partition(":")[0] != PER_ITEM for name in names):
         return {}
     return {"rubric": names[0] if len(names) == 1 else list(names)}
-
-
-def _score_by_checklist(
-    backend: CachedBackend, writer: CachedBackend, judge: ChecklistJudge, judging: Judging
-) -> None:
-    """Score by yes/no questions, which another model may write."""
-    judging.carry_out(
-        judge.ref,
-        lambda: responses_in(judging.source, judging.asking.limit),
-        lambda pair: judge.score(*pair),
-        lambda pair: [
-            *((writer, r) for r in judge.writing_requests(*pair)),
-            *((backend, r) for r in judge.answer_requests(*pair)),
-        ],
-    )
-
-
-def _score_by_reward(backend: CachedBackend, how: ScoreOptions, judging: Judging) -> None:
-    """Score with a reward model, which is not asked anything in words."""
-    from rlaif.judge.reward import RewardJudge
-
-    check_unused(how, "reward")
-    say(f"{backend.model} scores by reward; no rubric is read")
-    judge = RewardJudge(backend)
-    judging.carry_out(
-        judge.ref,
-        lambda: responses_in(judging.source, judging.asking.limit),
-        lambda pair: judge.score(*pair),
-        lambda pair: [(backend, judge.request(*pair))],
-    )
 
 
 @app.command()
@@ -179,7 +138,7 @@ def compare(
         def compared() -> Iterator[Comparison]:
             return comparisons_in(source, asking.limit, pairs, seed)
 
-        def comparer(backend: CachedBackend, name: str | None) -> Judge:
+        def judge_of(backend: CachedBackend, name: str | None) -> Comparer:
             return make_comparison_judge(
                 backend,
                 name,
@@ -194,7 +153,7 @@ def compare(
 
         sampling = Sampling(temperature, max_tokens=max_tokens)
         writer = session.backend(how.questions_by) if how.questions_by else None
-        seated = seat(asking, session, several, rubric, comparer)
+        seated = seat(asking, session, several, rubric, judge_of)
         settings = {"pairs": pairs, "seed": seed, **_own_rubrics(rubric or [])}
         Judging("judge compare", asking, session, source, settings).carry_out(
             seated.judge.ref,
@@ -202,14 +161,14 @@ def compare(
             seated.counted(seated.judge.compare),
             seated.requests,
             also=seated.account,
-            after=seated.conclude,
+            after=partial(conclude, seated),
         )
 
 
 def make_comparison_judge(
     backend: CachedBackend,
     rubric: str | None,
-    method: PairMethod,
+    method: CompareMethod,
     sampling: Sampling,
     *,
     how: PairOptions | None = None,
@@ -217,7 +176,7 @@ def make_comparison_judge(
     compared: Callable[[], Iterable[Comparison]] = tuple,
     source: Path | None = None,
     writer: CachedBackend | None = None,
-) -> Judge:
+) -> Comparer:
     """The judge that `method` names for `backend`.
 
     Args:
@@ -235,29 +194,24 @@ def make_comparison_judge(
         SpecError: no such rubric, or it is malformed.
         ConfigError: options contradict each other, or the method.
     """
-    how = how or PairOptions(method=method)
+    from rlaif.judge.making import comparer
+
+    told = (how or PairOptions()).how(sampling, seed=seed, questions_by=writer)
+    told = replace(told, method=method)
+    way = chosen(told, backend)
+    check_used(told, way, way.pair_uses)
+    if way.reads_rubric:
+        from rlaif.judge.item_rubric import checked, rubric_source
+
+        spec = rubric_source(rubric or "helpfulness")
+        judged = checked(
+            spec,
+            ((pair.item, (pair.a, pair.b)) for pair in compared()),
+            path=source,
+            writes_reference=told.reference == "judge",
+        )
+        return comparer(backend, spec, told, guard(judged))
     unread = f"; -r {rubric} is not read" if rubric else ""
-    if method == "auto" and is_reward(backend):
-        from rlaif.judge.reward import RewardJudge
-
-        check_unused(how, "reward")
-        say(f"{backend.model} judges by reward, which has no rubric{unread}")
-        return RewardJudge(backend)
-    if method == "likelihood" or (method == "auto" and is_small(backend)):
-        from rlaif.judge.likelihood import LikelihoodJudge
-
-        check_unused(how, "likelihood")
-        say(f"{backend.model} judges by likelihood, which has no rubric{unread} (see --method)")
-        return LikelihoodJudge(backend)
-    from rlaif.judge.item_rubric import checked, rubric_source
-
-    spec = rubric_source(rubric or "helpfulness")
-    judged = checked(
-        spec,
-        ((pair.item, (pair.a, pair.b)) for pair in compared()),
-        path=source,
-        writes_reference=how.reference_by_judge,
-    )
-    if method in ("score", "expectation", "checklist"):
-        return judge_by_scores(backend, spec, how, sampling, judged=judged, writer=writer)
-    return pair_judge(backend, spec, how, sampling, seed=seed, judged=judged)
+    how_to = "" if is_reward(backend) else " (see --method)"
+    say(f"{backend.model} judges by {way.name}, which has no rubric{unread}{how_to}")
+    return comparer(backend, None, told)

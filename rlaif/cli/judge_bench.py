@@ -12,7 +12,6 @@ from rlaif.cli.asking import Asking, asks
 from rlaif.cli.methods import PairOptions
 from rlaif.cli.output import emit, say
 from rlaif.cli.protocols import ProtocolRun
-from rlaif.cli.several import asked_of
 from rlaif.cli.taking import takes
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ def judge_bench(
     from rlaif.errors import SpecError
     from rlaif.evals.judge_bench import LeftOut, check_format, left_out_summary, read_set
     from rlaif.evals.judge_bench_rules import label_result
+    from rlaif.judge.seating import asked_of
     from rlaif.store.runs import read_verdicts
     from rlaif.types import Sampling
 

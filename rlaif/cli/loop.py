@@ -18,7 +18,7 @@ from rlaif.errors import ConfigError
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
     from rlaif.cli.asking import Session
-    from rlaif.cli.judge import Judge
+    from rlaif.judge.making import Comparer
     from rlaif.rewards.judge_reward import JudgeReward
     from rlaif.runner import Stop
     from rlaif.train.alarms import Limits
@@ -174,7 +174,7 @@ def _trainer(spec: LoopFile, session: Session, limits: Limits, prompts: int) -> 
     return ppo_trainer(reward, limits, say)
 
 
-def _judge(told: JudgeFile, backend: CachedBackend) -> Judge:
+def _judge(told: JudgeFile, backend: CachedBackend) -> Comparer:
     """A judge of the loop's file."""
     from rlaif.cli.judge import make_comparison_judge
     from rlaif.cli.methods import PairOptions

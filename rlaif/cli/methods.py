@@ -4,7 +4,7 @@
     @asks(output=Path("runs/compare"))
     @takes("how", PairOptions)
     def compare(data: Data, *, how: PairOptions, asking: Asking) -> None:
-        judge = pair_judge(backend, rubric, how, sampling)
+        judge = comparer(backend, rubric, how.how(sampling))
 
 An option that the chosen method has no use for is an error: it is never ignored.
 """
@@ -12,34 +12,35 @@ An option that the chosen method has no use for is an error: it is never ignored
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rlaif.errors import ConfigError
-from rlaif.judge.labels import LEAST_MASS
+from rlaif.judge.methods import CompareMethod, GradeMethod, How, told
 from rlaif.judge.settings import MAX_CHARS
 
-_PANEL = "Judging"
+if TYPE_CHECKING:
+    from rlaif.backends.base import Backend
+    from rlaif.types import Sampling
+
+JUDGING = "Judging"
 """Heading in `--help` of these options."""
 
-PairMethod = Literal["auto", "verdict", "token", "likelihood", "score", "expectation", "checklist"]
-"""How two responses are compared."""
-
+CompareBy = Annotated[CompareMethod, typer.Option(help=told(), rich_help_panel=JUDGING)]
 QuestionsBy = Annotated[
     str | None,
     typer.Option(
         "--questions-by",
         metavar="MODEL",
         help="checklist: the model that writes the questions. By default the one that judges.",
-        rich_help_panel=_PANEL,
+        rich_help_panel=JUDGING,
     ),
 ]
 AggregateBy = Annotated[
     Literal["mean", "mode"],
     typer.Option(
         help="What stands for a distribution over levels: its mean, or its likeliest level.",
-        rich_help_panel=_PANEL,
+        rich_help_panel=JUDGING,
     ),
 ]
 CallsFor = Annotated[
@@ -47,7 +48,7 @@ CallsFor = Annotated[
     typer.Option(
         help="All criteria in one call, or one call for each. By default one, and each with "
         "expectation.",
-        rich_help_panel=_PANEL,
+        rich_help_panel=JUDGING,
     ),
 ]
 
@@ -62,7 +63,7 @@ class JudgeOptions:
             min=1,
             help="Replies for each question; what they say is averaged. More than one needs "
             "--temperature above 0. By default 1.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = None
     reference_by_judge: Annotated[
@@ -71,7 +72,7 @@ class JudgeOptions:
             "--reference-by-judge",
             help="Where an item brings no reference, let the judge answer the prompt itself, "
             "before it sees any response. One more call a prompt.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = False
     structured: Annotated[
@@ -79,30 +80,31 @@ class JudgeOptions:
         typer.Option(
             help="auto: ask for JSON, held to a schema where the provider can. off: ask for a "
             "verdict mark.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = "off"
     reask: Annotated[
         bool,
         typer.Option(
             help="Whether a judge whose reply cannot be read is told why, once.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = True
     least_mass: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.0,
             max=1.0,
             help="Probability that must lie on the labels where one token is all that is read "
-            "(token, expectation); with less there is no verdict.",
-            rich_help_panel=_PANEL,
+            "(token, expectation); with less there is no verdict. 0.5, and 0 for a local "
+            "model under a billion parameters.",
+            rich_help_panel=JUDGING,
         ),
-    ] = LEAST_MASS
+    ] = None
     max_chars: Annotated[
         int,
         typer.Option(
-            min=100, help="Most characters of a prompt or a response.", rich_help_panel=_PANEL
+            min=100, help="Most characters of a prompt or a response.", rich_help_panel=JUDGING
         ),
     ] = MAX_CHARS
     too_long: Annotated[
@@ -110,36 +112,40 @@ class JudgeOptions:
         typer.Option(
             help="What a longer response comes to: no verdict, before anything is spent; or it is "
             "shown to the judge without its middle.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = "refuse"
     on_injection: Annotated[
         Literal["flag", "no_verdict"],
         typer.Option(
             help="What an attempt on the judge comes to: a flag beside the verdict, or none.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = "flag"
 
     def given(self) -> list[str]:
         """The options that were set to something else than their default, but for the method."""
         return [
-            "--" + f.name.replace("_", "-")
+            flag_of(f.name)
             for f in fields(self)
             if f.name != "method" and getattr(self, f.name) != f.default
         ]
 
-    def common(self) -> dict[str, Any]:
-        """What both kinds of judges take."""
-        return {
-            "reference": "judge" if self.reference_by_judge else "given",
-            "structured": self.structured == "auto",
-            "reask": self.reask,
-            "least_mass": self.least_mass,
-            "max_chars": self.max_chars,
-            "too_long": self.too_long,
-            "on_injection": self.on_injection,
-        }
+    def how(self, sampling: Sampling, *, seed: int = 0, questions_by: Backend | None = None) -> How:
+        """The options as judges take them.
+
+        Args:
+            sampling: How the judge draws its replies.
+            seed: Draws what is drawn.
+            questions_by: The model that `--questions-by` names.
+        """
+        set_to: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        set_to["reference"] = "judge" if set_to.pop("reference_by_judge") else "given"
+        set_to["structured"] = self.structured == "auto"
+        set_to["questions_by"] = questions_by
+        if "levels" in set_to:
+            set_to["levels"] = int(set_to["levels"])
+        return How(sampling=sampling, seed=seed, spelled=flag_of, **set_to)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +153,14 @@ class ScoreOptions(JudgeOptions):
     """How responses are graded."""
 
     method: Annotated[
-        Literal["auto", "verdict", "expectation", "checklist"],
+        GradeMethod,
         typer.Option(
             help="verdict: ask for grades, with reasons where the rubric wants them. expectation: "
             "ask for the level alone, one call a criterion, and take the mean over the "
             "probabilities of all levels; over 10 draws where the model gives none. checklist: "
             "write yes/no questions from the prompt, then answer each, one call a question. auto: "
             "expectation for a local model under a billion parameters.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = "auto"
     questions_by: QuestionsBy = None
@@ -163,33 +169,21 @@ class ScoreOptions(JudgeOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairOptions(JudgeOptions):
-    """How responses are compared."""
+class CompareOptions(JudgeOptions):
+    """How pairs are judged, by whatever method."""
 
-    method: Annotated[
-        PairMethod,
-        typer.Option(
-            help="verdict: ask for a verdict, with reasons where the rubric wants them. token: ask "
-            "for one token and read the probabilities of all labels. likelihood: how much the "
-            "prompt raises the response's likelihood, for models too small to ask; it reads no "
-            "rubric. score, expectation, checklist: grade each response alone, as verdict, "
-            "expectation and checklist of judge score do; the higher score wins. auto: likelihood "
-            "for a local model under a billion parameters, else verdict.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = "auto"
     ties: Annotated[
         Literal["allowed", "forced"],
         typer.Option(
             help="allowed: the judge may call a tie. forced: it must choose.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = "allowed"
     levels: Annotated[
         Literal["3", "5"],
         typer.Option(
             help="3: A, tie or B. 5: also how much better, from A>>B to B>>A.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = "3"
     orders: Annotated[
@@ -197,7 +191,7 @@ class PairOptions(JudgeOptions):
         typer.Option(
             help="both: every pair is asked twice, the responses swapped. AB, random: once, as "
             "older tools do; position bias then goes unseen.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=JUDGING,
         ),
     ] = "both"
     questions_by: QuestionsBy = None
@@ -205,8 +199,15 @@ class PairOptions(JudgeOptions):
     criteria_calls: CallsFor = None
 
 
-def check_unused(how: JudgeOptions, method: str) -> None:
-    """Raise `ConfigError` if `how` holds options, as `method` has no use for any."""
-    if given := how.given():
-        chosen = " (chosen by auto)" if getattr(how, "method", None) == "auto" else ""
-        raise ConfigError(f"the method {method}{chosen} takes no {', '.join(given)}")
+@dataclass(frozen=True, kw_only=True)
+class PairOptions(CompareOptions):
+    """How responses are compared."""
+
+    method: CompareBy = "auto"
+
+
+def flag_of(option: str) -> str:
+    """What the command line calls an option of a judge."""
+    if option == "reference":
+        option = "reference_by_judge"
+    return "--" + option.replace("_", "-")

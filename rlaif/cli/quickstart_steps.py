@@ -15,7 +15,7 @@ from rlaif.cli.output import progress_bar
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
-    from rlaif.cli.judge import Judge
+    from rlaif.judge.making import Comparer
     from rlaif.store.replies import ReplyStore
     from rlaif.types import Candidate, Comparison, Item, Sampling
 
@@ -114,7 +114,7 @@ class Work:
         )
 
     @cached_property
-    def judge(self) -> Judge:
+    def judge(self) -> Comparer:
         from rlaif.cli.judge import make_comparison_judge
         from rlaif.types import Sampling
 

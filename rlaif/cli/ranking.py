@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -12,11 +13,12 @@ import typer
 from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
 from rlaif.cli.judging import Judging, candidates_in
-from rlaif.cli.making import against_attacks
-from rlaif.cli.methods import JudgeOptions, PairOptions
-from rlaif.cli.several import SeveralOptions, seat
+from rlaif.cli.making import guard
+from rlaif.cli.methods import JUDGING, CompareOptions, PairOptions
+from rlaif.cli.several import SeveralOptions, conclude, seat
 from rlaif.cli.taking import takes
 from rlaif.errors import ConfigError, SpecError
+from rlaif.judge.methods import CompareMethod
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
@@ -27,51 +29,33 @@ Data = Annotated[
 ]
 T = TypeVar("T")
 
-_PANEL = "Judging"
-_LIST_HAS_NO = ("--draws", "--least-mass", "--compare-by", "--levels", "--orders")
+_LIST_HAS_NO = (
+    "--draws",
+    "--least-mass",
+    "--compare-by",
+    "--levels",
+    "--orders",
+    "--questions-by",
+    "--aggregate",
+    "--criteria-calls",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankOptions(JudgeOptions):
+class RankOptions(CompareOptions):
     """How the responses of a ranking are judged."""
 
     compare_by: Annotated[
-        Literal["auto", "verdict", "token", "likelihood"],
+        CompareMethod,
         typer.Option(
-            help="How a pair is judged: see --method of judge compare.", rich_help_panel=_PANEL
+            help="How a pair is judged: any --method of judge compare.", rich_help_panel=JUDGING
         ),
     ] = "auto"
-    ties: Annotated[
-        Literal["allowed", "forced"],
-        typer.Option(
-            help="allowed: the judge may call responses equal. forced: it must choose.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = "allowed"
-    levels: Annotated[
-        Literal["3", "5"],
-        typer.Option(
-            help="Of a pair: A, tie or B; or also how much better.", rich_help_panel=_PANEL
-        ),
-    ] = "3"
-    orders: Annotated[
-        Literal["both", "AB", "random"],
-        typer.Option(
-            help="Of a pair: asked twice, swapped; or once, and position bias goes unseen.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = "both"
 
     def of_pairs(self) -> PairOptions:
         """The options as those of comparing."""
-        shared = {f.name: getattr(self, f.name) for f in fields(JudgeOptions)}
-        return PairOptions(
-            method=self.compare_by,
-            ties=self.ties,
-            levels=self.levels,
-            orders=self.orders,
-            **shared,
-        )
+        shared = {f.name: getattr(self, f.name) for f in fields(CompareOptions)}
+        return PairOptions(method=self.compare_by, **shared)
 
 
 @asks(output=Path("runs/rank"))
@@ -160,9 +144,12 @@ def rank(
         )
 
     def judge_of(backend: CachedBackend, name: str | None) -> Any:
-        return asked.of_lists(backend, name, shuffles) if listed else asked.of_pairs(backend, name)
+        if listed:
+            return asked.of_lists(backend, name, shuffles)
+        return asked.of_pairs(backend, name, writer)
 
     with asking.session() as session:
+        writer = session.backend(how.questions_by) if how.questions_by else None
         seated = seat(asking, session, several, rubric, judge_of)
         judge, told = ranker(seated.judge), RankTally()
         members = [(backend, ranker(member)) for backend, member in seated.members]
@@ -172,7 +159,7 @@ def rank(
             told.counted(seated.counted(lambda pair: judge.rank(*pair))),
             lambda pair: [(b, r) for b, member in members for r in member.requests(*pair)],
             also=lambda: {**seated.account(), **told.account()},
-            after=seated.conclude,
+            after=partial(conclude, seated),
         )
 
 
@@ -196,8 +183,10 @@ class _Asked:
     seed: int
     confidence: float
 
-    def of_pairs(self, backend: CachedBackend, name: str | None) -> Any:
-        """The judge that compares two of the responses."""
+    def of_pairs(
+        self, backend: CachedBackend, name: str | None, writer: CachedBackend | None
+    ) -> Any:
+        """The judge that compares two of the responses; `writer` writes its checklists."""
         from rlaif.cli.judge import make_comparison_judge
 
         return make_comparison_judge(
@@ -209,16 +198,14 @@ class _Asked:
             seed=self.seed,
             compared=lambda: _neighbors(self.source, self.limit),
             source=self.source,
+            writer=writer,
         )
 
     def of_lists(self, backend: CachedBackend, name: str | None, shuffles: int | None) -> Any:
         """The judge that sees all responses at once."""
-        from rlaif.judge.choice import is_reward
         from rlaif.judge.item_rubric import checked, rubric_source
-        from rlaif.judge.listwise import SHUFFLES, ListwiseJudge
+        from rlaif.judge.making import lister
 
-        if is_reward(backend):
-            raise ConfigError(f"{backend.model} reads no lists: rank by pairs with it")
         spec = rubric_source(name or "helpfulness")
         judged = checked(
             spec,
@@ -226,17 +213,9 @@ class _Asked:
             path=self.source,
             writes_reference=self.how.reference_by_judge,
         )
-        common = {key: value for key, value in self.how.common().items() if key != "least_mass"}
-        return ListwiseJudge(
-            backend,
-            spec,
-            sampling=self.sampling,
-            shuffles=SHUFFLES if shuffles is None else shuffles,
-            seed=self.seed,
-            confidence=self.confidence,
-            ties=self.how.ties,
-            **common,
-            **against_attacks(judged),
+        told = self.how.of_pairs().how(self.sampling, seed=self.seed)
+        return lister(
+            backend, spec, told, guard(judged), shuffles=shuffles, confidence=self.confidence
         )
 
 

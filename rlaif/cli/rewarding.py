@@ -47,7 +47,9 @@ class RewardOptions:
     weight: Annotated[
         list[float] | None,
         typer.Option(
-            help="Weight of each reward, in their order. By default 1.", rich_help_panel=_PANEL
+            help="Weight of each reward, in their order. By default 1; of 0, it is logged, not "
+            "trained for: a held-out judge, whom the alarms compare with the others.",
+            rich_help_panel=_PANEL,
         ),
     ] = None
     by: Annotated[
@@ -114,7 +116,7 @@ def reward_sources(
         raise ConfigError("give a --judge, or another --reward")
     if how.weight and len(how.weight) != len(given):
         raise ConfigError(f"{len(how.weight)} of --weight for {len(given)} rewards")
-    judges = [one for one in given if not one.startswith("reward/") and not _is_function(one)]
+    judges = [one for one in given if not one.startswith("reward/") and not is_function(one)]
     if how.opponents is not None and how.by == "score":
         raise ConfigError("--opponents is for --by comparison")
     if rubric and not judges:
@@ -123,7 +125,7 @@ def reward_sources(
         for address in given:
             if address.startswith("reward/"):
                 _add_model(sources, address)
-            elif _is_function(address):
+            elif is_function(address):
                 sources.rewards.append(load_function(address))
                 file = Path(address.rpartition(":")[0])
                 sources.identity[address] = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -208,7 +210,8 @@ def _judge(backend: CachedBackend, how: RewardOptions, rubric: str | None) -> tu
     ]
 
 
-def _is_function(source: str) -> bool:
+def is_function(source: str) -> bool:
+    """Whether a reward is FILE.py:FUNCTION."""
     return source.rpartition(":")[0].endswith(".py")
 
 

@@ -12,7 +12,7 @@ bounds from a file. A judge that gives no verdict fails: nothing was shown.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -32,14 +32,15 @@ from rlaif.evals.audit_checks import (
 )
 from rlaif.evals.audit_families import Judged, common, family_of, judged, preference_leakage
 from rlaif.evals.audit_thresholds import Thresholds
-from rlaif.evals.audit_trials import Trial
+from rlaif.evals.audit_trials import READS_ALONE, WITHOUT_DRAWS, Trial
 from rlaif.specs.items import read_data
 from rlaif.specs.shipped import shipped_dir
 from rlaif.store.runs import read_candidates
 from rlaif.types import Comparison, JudgeRef, Verdict, as_dict
 
 TRIALS: tuple[Trial, ...] = get_args(Trial)
-_NEEDS_ORDER = ("position_flipped", "position_first", "identical_responses", "repeatability")
+_NEEDS_ORDER = ("position_flipped", "position_first", "identical_responses")
+_NEEDS_DRAWS = ("repeatability",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,20 @@ def read_pairs(path: Path, *, limit: int | None = None) -> Iterator[Comparison]:
         yield Comparison(item, a, b)
 
 
-def trials_for(thresholds: Thresholds, *, likelihood: bool = False) -> tuple[Trial, ...]:
-    """The trials that the checks to be made need; a likelihood judge sees no order and no draw."""
-    made = [name for name in SPECS if name not in thresholds.skip]
-    if likelihood:
-        made = [name for name in made if name not in _NEEDS_ORDER]
+def says_nothing(method: str) -> Mapping[str, str]:
+    """The checks that say nothing about a judge that asks by `method`, and why."""
+    found = {}
+    if method.startswith(READS_ALONE):
+        found = dict.fromkeys(_NEEDS_ORDER, "this judge reads each response alone")
+    if method.startswith(WITHOUT_DRAWS):
+        found |= dict.fromkeys(_NEEDS_DRAWS, "this judge reads numbers off its model, and no draw")
+    return found
+
+
+def trials_for(thresholds: Thresholds, method: str = "") -> tuple[Trial, ...]:
+    """The trials that the checks to be made of a judge need, by the `method` of its verdicts."""
+    unsaid = says_nothing(method)
+    made = [name for name in SPECS if name not in thresholds.skip and name not in unsaid]
     needed = {SPECS[name].trial for name in made}
     if "repeat" in needed or None in needed:
         needed.add("pair")
@@ -144,11 +154,12 @@ def audit_verdicts(
     judge = rows[0].judge
     checks: list[Check] = []
     skipped: list[tuple[str, str]] = []
+    unsaid = says_nothing(judge.method)
     for name in SPECS:
         if name in thresholds.skip:
             skipped.append((name, "the thresholds file says so"))
-        elif judge.method.startswith(("likelihood", "reward")) and name in _NEEDS_ORDER:
-            skipped.append((name, "this judge reads each response alone, and without draw"))
+        elif name in unsaid:
+            skipped.append((name, unsaid[name]))
         else:
             check, why = make_check(name, rows, thresholds)
             if check is None:

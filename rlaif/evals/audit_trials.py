@@ -10,14 +10,26 @@ In every trial but `pair` and `repeat`, A is the changed or attacking text and B
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from rlaif.backends.base import Backend, Wrapper
 from rlaif.canonical import digest
 from rlaif.evals.audit_texts import Texts, as_list, padded, repetitive_list
 from rlaif.judge.pairwise import PairwiseJudge
-from rlaif.types import Candidate, Comparison, Item, Message, as_dict
+from rlaif.judge.seating import asked_of
+from rlaif.types import (
+    Candidate,
+    Comparison,
+    Completion,
+    Item,
+    JudgeRef,
+    Message,
+    Request,
+    Verdict,
+    as_dict,
+)
 
 Trial = Literal[
     "pair", "repeat", "identical", "length", "markdown", "verbosity", "null_model", "injection"
@@ -25,6 +37,12 @@ Trial = Literal[
 _UNRELATED = "answer to another prompt"
 REPEATS = 2
 """Further draws of every pair."""
+WITHOUT_DRAWS = ("likelihood", "reward")
+"""Beginnings of the `method` of a verdict's judge that has a number for a response, and no draw."""
+READS_ALONE = (*WITHOUT_DRAWS, "scores", "checklist")
+"""Beginnings of the `method` of one that was shown one response at a time."""
+_DRAWS_A_ROUND = 1000
+"""More than a judge ever draws of one question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +67,83 @@ class AuditJudge(PairwiseJudge):
 
     def _draws(self, comparison: Comparison, place: int) -> range:
         """The draw that the trial names."""
-        asked = trial_of(comparison.item)
-        draw = asked.draw if asked else 0
+        draw = _draw_of(comparison)
         # swapping identical responses changes nothing: only another draw asks a second time
         same = comparison.a.response == comparison.b.response
         draw += place if same else 0
         return range(draw, draw + 1)
+
+
+class Redrawn(Wrapper):
+    """A backend that is asked for a further draw, whatever draw it is asked for.
+
+    Args:
+        inner: Who answers.
+        draw: How many rounds of draws were made before, 0 for none.
+    """
+
+    def __init__(self, inner: Backend, draw: int) -> None:
+        super().__init__(inner)
+        self._before = draw * _DRAWS_A_ROUND
+        self._digests: dict[str, str] = {}
+
+    def redrawn(self, request: Request) -> Request:
+        """The request in its further draw."""
+        return replace(request, draw=request.draw + self._before)
+
+    async def complete(self, request: Request) -> Completion:
+        again = self.redrawn(request)
+        self._digests[request.digest(self.identity)] = again.digest(self.identity)
+        return await self.inner.complete(again)
+
+    def recorded(self, verdict: Verdict) -> Verdict:
+        """`verdict` with the digests of what was asked: its judge knows those of the first draw."""
+        asked = self._digests
+        calls = (replace(one, digest=asked.get(one.digest, one.digest)) for one in verdict.calls)
+        return replace(verdict, calls=tuple(calls))
+
+
+class AuditAlone:
+    """A judge that reads each response alone, asked again by draw.
+
+    Args:
+        make: The judge of a backend.
+        backend: The model that judges.
+    """
+
+    def __init__(self, make: Callable[[Backend], Any], backend: Backend) -> None:
+        self._make, self._backend = make, backend
+        self._by_draw: dict[int, tuple[Redrawn, Any]] = {}
+        self.ref: JudgeRef = self._judge(0)[1].ref
+
+    def planned(self, comparison: Comparison) -> Iterator[tuple[Backend, Request]]:
+        """What comparing would ask whom, in the draw that the trial names."""
+        again, judge = self._judge(_draw_of(comparison))
+        for backend, request in asked_of(judge, again, comparison):
+            if backend is again:
+                yield self._backend, again.redrawn(request)
+            else:
+                yield backend, request
+
+    async def compare(self, comparison: Comparison) -> Verdict:
+        """Which of two responses is better, in the draw that the trial names.
+
+        Raises:
+            BackendError: a fatal failure of the provider.
+        """
+        again, judge = self._judge(_draw_of(comparison))
+        return again.recorded(await judge.compare(comparison))
+
+    def _judge(self, draw: int) -> tuple[Redrawn, Any]:
+        if draw not in self._by_draw:
+            again = Redrawn(self._backend, draw)
+            self._by_draw[draw] = again, self._make(again)
+        return self._by_draw[draw]
+
+
+def _draw_of(comparison: Comparison) -> int:
+    asked = trial_of(comparison.item)
+    return asked.draw if asked else 0
 
 
 def trial_of(item: Item) -> Asked | None:

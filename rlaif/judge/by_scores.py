@@ -84,13 +84,11 @@ class ChecklistPairs:
     """A checklist judge as a judge of pairs.
 
     Args:
-        judge: Who answers the checklist.
-        backend: The model that answers.
-        writer: The model that writes the questions.
+        judge: Who writes and answers the checklist.
     """
 
-    def __init__(self, judge: ChecklistJudge, backend: Backend, writer: Backend) -> None:
-        self._judge, self._backend, self._writer = judge, backend, writer
+    def __init__(self, judge: ChecklistJudge) -> None:
+        self._judge = judge
         self.ref, self.compare = judge.ref, judge.compare
 
     def requests(self, comparison: Comparison) -> list[Request]:
@@ -99,14 +97,8 @@ class ChecklistPairs:
 
     def planned(self, comparison: Comparison) -> Iterator[tuple[Backend, Request]]:
         """What comparing may ask whom, for as many questions as there may be."""
-        item, sides = comparison.item, (comparison.a, comparison.b)
-        answers = [self._judge.answer_requests(item, side) for side in sides]
-        if comparison.a.response == comparison.b.response or not all(answers):
-            return
-        for request in self._judge.writing_requests(item, comparison.a):
-            yield self._writer, request
-        for request in (request for one in answers for request in one):
-            yield self._backend, request
+        if comparison.a.response != comparison.b.response:
+            yield from self._judge.planned(comparison.item, comparison.a, comparison.b)
 
 
 def preference_by(a: Score, b: Score) -> Preference:

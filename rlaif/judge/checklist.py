@@ -14,7 +14,7 @@ writer and a small judge: Wei et al. 2025, "RocketEval".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -172,6 +172,16 @@ class ChecklistJudge:
     def requests(self, item: Item, candidate: Candidate) -> list[Request]:
         """What scoring would ask, of writer and judge."""
         return [*self.writing_requests(item, candidate), *self.answer_requests(item, candidate)]
+
+    def planned(self, item: Item, *candidates: Candidate) -> Iterator[tuple[Backend, Request]]:
+        """What judging candidates of one prompt would ask whom; nobody where one is not judged."""
+        answers = [self.answer_requests(item, one) for one in candidates]
+        if not all(answers):
+            return
+        for request in self.writing_requests(item, candidates[0]):
+            yield self._writer, request
+        for request in (request for one in answers for request in one):
+            yield self._backend, request
 
     async def score(self, item: Item, candidate: Candidate) -> Verdict:
         """The weighted share of questions that the response passes, 0..1.

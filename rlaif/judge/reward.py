@@ -57,12 +57,19 @@ class RewardJudge:
         method = f"reward (temperature {temperature_nats:g} nats)"
         self.ref = JudgeRef(backend.model, method, Sampling())
 
-    def requests(self, comparison: Comparison) -> list[Request]:
-        """What comparing would ask: a reward for each response, none for identical responses."""
-        if comparison.a.response == comparison.b.response:
+    def requests(
+        self, judged: Comparison | Item, candidate: Candidate | None = None
+    ) -> list[Request]:
+        """What scoring a candidate or comparing two would ask: a reward for each response.
+
+        None for identical responses.
+        """
+        if candidate is not None and isinstance(judged, Item):
+            return [self.request(judged, candidate)]
+        assert isinstance(judged, Comparison)
+        if judged.a.response == judged.b.response:
             return []
-        item = comparison.item
-        return [self.request(item, candidate) for candidate in (comparison.a, comparison.b)]
+        return [self.request(judged.item, one) for one in (judged.a, judged.b)]
 
     def request(self, item: Item, candidate: Candidate) -> Request:
         """What scoring a response asks."""

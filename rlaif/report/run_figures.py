@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from rlaif.evals.audit_checks import difference_interval, first_share, flipped
 from rlaif.evals.audit_families import outcome_of_a
-from rlaif.evals.audit_trials import trial_of
+from rlaif.evals.audit_trials import READS_ALONE, trial_of
 from rlaif.evals.reading import model_of, question_of
 from rlaif.runner import Tally
 from rlaif.types import Candidate, Kind, Ranking, Verdict
@@ -23,8 +23,6 @@ SAMPLE = 200
 """Most verdicts that a report shows one by one."""
 FAILED_SHARE, INCONSISTENT_SHARE = 0.5, 0.25
 """Parts of the sample that failures and inconsistent verdicts may take from the others."""
-READS_ALONE = ("likelihood", "reward", "scores", "checklist")
-"""Beginnings of the names of methods that show the judge one response at a time."""
 _CATEGORIES = ("category", "subset", "source", "dataset")
 
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlaif.errors import DataError
+from rlaif.evals.audit_trials import READS_ALONE
 from rlaif.evals.leaderboard import LeaderboardTable
 from rlaif.report.charts import Histogram, IntervalChart, format_number
 from rlaif.report.drawn import Bars, Cell, Matrix
 from rlaif.report.page import Block, Callout, Heading, Table
-from rlaif.report.run_figures import READS_ALONE, Mean, RunFigures, Shares
+from rlaif.report.run_figures import Mean, RunFigures, Shares
 
 MOST_ROWS = 30
 """Most models in a chart or matrix; the leaderboard's table has all up to `MOST_LISTED`."""

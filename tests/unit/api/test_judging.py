@@ -173,6 +173,9 @@ class Small(rlaif.ScriptedBackend):
         ("auto", Small([]), "expectation", "likelihood"),
         ("verdict", Small([]), "verdict", "verdict"),
         ("likelihood", rlaif.ScriptedBackend([]), None, "likelihood"),
+        ("score", rlaif.ScriptedBackend([]), "verdict", "scores, verdict"),
+        ("expectation", Small([]), "expectation", "scores, expectation"),
+        ("checklist", rlaif.ScriptedBackend([]), "checklist", "checklist"),
         ("auto", rlaif.ScriptedBackend([], model="reward/x"), "reward", "reward"),
     ],
 )
@@ -189,12 +192,12 @@ def test_the_method_suits_the_model(
 
 
 def test_an_option_that_the_method_has_no_use_for_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a judge by likelihood takes no structured, draws"):
+    with pytest.raises(ConfigError, match=r"likelihood \(chosen by auto\) takes no draws, struct"):
         rlaif.Judge(Small([]), rubric(), structured=True, draws=2).pairwise()
     rewarding = rlaif.ScriptedBackend([], model="reward/x")
-    with pytest.raises(ConfigError, match="a judge by reward takes no too_long"):
+    with pytest.raises(ConfigError, match=r"reward \(chosen by auto\) takes no too_long"):
         rlaif.Judge(rewarding, rubric(), too_long="cut").pointwise()
-    with pytest.raises(ConfigError, match="a judge by reward takes no too_long"):
+    with pytest.raises(ConfigError, match=r"reward \(chosen by auto\) takes no too_long"):
         rlaif.Judge(rewarding, rubric(), too_long="cut").pairwise()
     with pytest.raises(ConfigError, match="a backend is open already: budget_usd is unused"):
         judge(budget_usd=1)

@@ -39,3 +39,11 @@ assert_type(rlaif.load_rubric("helpfulness"), rlaif.Rubric)
 async def awaited() -> None:
     assert_type(await judge.ascore("responses.jsonl", limit=3), rlaif.Verdicts)
     assert_type(await judge.reward()(["p"], ["c"], extra=[1]), list[float | None])
+
+
+panel = rlaif.Judge(
+    ["openai/one", backend], ["helpfulness", "item"], panel="median", weights=[2, 1, 1, 1]
+)
+assert_type(panel.rank([], strategy="listwise"), rlaif.Verdicts)
+cascade = rlaif.Judge(["openai/small", "openai/large"], cascade=0.9, batch=True, levels=5)
+assert_type(cascade.score("responses.jsonl"), rlaif.Verdicts)

@@ -150,6 +150,45 @@ def test_a_likelihood_judge_is_asked_what_fits_it(tmp_path) -> None:
     assert made["judge"]["method"].startswith("likelihood")
 
 
+def test_a_judge_by_scores_is_audited_without_orders_but_with_draws(tmp_path) -> None:
+    path = tmp_path / "grades.jsonl"
+    path.write_text('{"match": "", "reply": "[[4]]"}\n')
+    options = ("-m", f"scripted/{path}", "--method", "score", "-o", tmp_path / "run")
+    plan = json.loads(invoke(audit, *options, "--limit", 2, "--dry-run", "--json").stdout)
+    made = json.loads(invoke(audit, *options, "--limit", 2, "--json").stdout)
+    checks = {check["name"]: check for check in made["checks"]}
+    told = {one["name"]: one["why"] for one in made["skipped"]}
+    for name in ("position_flipped", "position_first", "identical_responses"):
+        assert told[name] == "this judge reads each response alone"
+    assert checks["repeatability"]["n"] > 0
+    assert made["judge"]["method"] == "scores, verdict"
+    written = (tmp_path / "run" / "verdicts.jsonl").read_text(encoding="utf-8")
+    drawn = [json.loads(line) for line in written.splitlines()]
+    asked = {call["digest"] for verdict in drawn for call in verdict["calls"]}
+    assert len(asked) == plan["rows"][0]["to_ask"]
+    # a pair's responses are asked about anew in each draw
+    pair = {call["digest"] for call in drawn[0]["calls"]}
+    again = [v for v in drawn if v["item"]["meta"]["audit"]["trial"] == "repeat"]
+    assert again
+    assert all(pair.isdisjoint(call["digest"] for call in v["calls"]) for v in again)
+
+
+def test_a_checklist_that_another_model_writes_is_audited(tmp_path) -> None:
+    path, writer = tmp_path / "yes.jsonl", tmp_path / "writer.jsonl"
+    path.write_text('{"match": "", "reply": "Yes"}\n')
+    asked = "".join(f"QUESTION (1): Is it {what}?\n" for what in ("full", "short", "true"))
+    writer.write_text(json.dumps({"match": "", "reply": asked}) + "\n")
+    options = ("-m", f"scripted/{path}", "--questions-by", f"scripted/{writer}", "--limit", 1)
+    options = (*options, "-o", tmp_path / "run", "--json")
+    made = json.loads(invoke(audit, *options, "--method", "checklist").stdout)
+    assert made["coverage"] == 1.0
+    assert made["judge"]["method"].startswith("checklist, questions by scripted/")
+    plan = json.loads(invoke(audit, *options, "--method", "checklist", "--dry-run").stdout)
+    assert {row["model"] for row in plan["rows"]} == {f"scripted/{path}", f"scripted/{writer}"}
+    stray = invoke(audit, *options, "--method", "token")
+    assert "the method token takes no --questions-by" in str(stray.exception)
+
+
 def test_the_shipped_pairs_are_the_default(ask, tmp_path) -> None:
     ask()
     config = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -155,7 +155,10 @@ def test_another_model_writes_the_questions(files: Path) -> None:
             ("--method", "checklist", "--structured", "auto", "--aggregate", "mode"),
             "the method checklist takes no --structured, --aggregate",
         ),
-        (("--questions-by", "scripted/judge.jsonl"), "--questions-by is for --method checklist"),
+        (
+            ("--questions-by", "scripted/judge.jsonl"),
+            "the method verdict (chosen by auto) takes no --questions-by",
+        ),
     ],
 )
 def test_options_that_do_not_fit(files: Path, words: tuple[str, ...], message: str) -> None:

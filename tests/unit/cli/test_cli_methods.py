@@ -9,8 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rlaif.cli.judge import app
-from rlaif.cli.methods import PairOptions, ScoreOptions, check_unused
+from rlaif.cli.methods import PairOptions, ScoreOptions
 from rlaif.errors import ConfigError
+from rlaif.judge.methods import METHODS, check_used
+from rlaif.types import Sampling
 
 GOOD = "A full and careful answer."
 JUDGE = [
@@ -157,7 +159,7 @@ def test_a_panel_may_compare_by_scores(files: Path) -> None:
         ("compare", ("--least-mass", "0.2"), "least_mass is for the method token"),
         ("score", ("--least-mass", "0.2"), "least_mass is for the method expectation"),
         ("score", ("--method", "expectation", "--structured", "auto"), "no JSON object"),
-        ("compare", ("--aggregate", "mode"), "auto takes no --aggregate, which is for scores"),
+        ("compare", ("--aggregate", "mode"), "verdict (chosen by auto) takes no --aggregate"),
         ("compare", ("--criteria-calls", "each"), "takes no --criteria-calls"),
         (
             "compare",
@@ -172,7 +174,7 @@ def test_a_panel_may_compare_by_scores(files: Path) -> None:
         (
             "compare",
             ("--method", "score", "--questions-by", "scripted/judge.jsonl"),
-            "is for --method",
+            "score takes no --questions-by",
         ),
     ],
 )
@@ -206,10 +208,12 @@ def test_an_option_of_another_command_is_bad_usage(
 
 
 def test_what_was_chosen_is_said_where_nobody_chose_it() -> None:
+    sampling = Sampling()
+    likelihood = METHODS["likelihood"]
     with pytest.raises(ConfigError, match=r"likelihood \(chosen by auto\) takes no --ties"):
-        check_unused(PairOptions(ties="forced"), "likelihood")
-    check_unused(PairOptions(), "likelihood")
-    check_unused(ScoreOptions(method="verdict"), "likelihood")
+        check_used(PairOptions(ties="forced").how(sampling), likelihood, likelihood.pair_uses)
+    check_used(PairOptions().how(sampling), likelihood, likelihood.pair_uses)
+    check_used(ScoreOptions(method="verdict").how(sampling), likelihood, likelihood.grade_uses)
 
 
 def test_a_response_that_is_too_long_is_planned_as_no_call(files: Path) -> None:

@@ -260,11 +260,11 @@ def test_unlabeled_data_are_audited_without_accuracy() -> None:
 
 
 def test_a_likelihood_judge_is_asked_no_orders_and_no_draws() -> None:
-    assert set(trials_for(load_thresholds(), likelihood=True)) == set(TRIALS) - {
-        "repeat",
-        "identical",
-    }
     ref = LikelihoodJudge(judges.ScriptedBackend([])).ref
+    asked = trials_for(load_thresholds(), ref.method)
+    assert set(asked) == set(TRIALS) - {"repeat", "identical"}
+    by_scores = trials_for(load_thresholds(), "scores, verdict")
+    assert set(by_scores) == set(TRIALS) - {"identical"}
     verdicts = [replace(v, judge=ref) for v in judges.judge_all(judges.fair, SOME)]
     told = dict(audit_verdicts(verdicts, load_thresholds()).skipped)
     assert "position_flipped" in told

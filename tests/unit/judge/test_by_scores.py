@@ -231,7 +231,7 @@ def _checklist() -> tuple[ChecklistPairs, ScriptedBackend, ScriptedBackend]:
     )
     asks = ScriptedBackend(lambda _: WRITTEN, model="scripted/writer")
     judge = ChecklistJudge(answers, rubric(), writer=asks, max_chars=100)
-    return ChecklistPairs(judge, answers, asks), answers, asks
+    return ChecklistPairs(judge), answers, asks
 
 
 def test_a_checklist_is_written_once_for_both() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rlaif.backends.scripted import ScriptedBackend
 from rlaif.errors import BackendError, BudgetError, ConfigError, DataError
-from rlaif.judge.cascade import CascadeJudge, confidence
+from rlaif.judge.cascade import CascadeJudge, confidence, is_escalated
 from rlaif.judge.combining import Rule, combine_scores, pooled
 from rlaif.judge.common import no_verdict, verdict_id
 from rlaif.judge.listwise import ListwiseJudge
@@ -311,6 +311,7 @@ def test_the_next_judge_is_asked_where_one_is_in_doubt() -> None:
     assert verdict.members is not None
     assert [(m.judge, m.calls) for m in verdict.members] == [(0, 2), (1, 2)]
     assert verdict.judge == cascade.ref
+    assert not is_escalated(verdict)
     assert Verdict.from_dict(verdict.as_dict()) == verdict
     sure = CascadeJudge(judges(0.1, 0.95), 0.8)
     preference = compared(sure).preference
@@ -354,11 +355,13 @@ def test_an_item_without_a_verdict_goes_on_unless_nobody_could_mend_it(
 def test_what_nobody_is_sure_of_is_counted_for_people() -> None:
     cascade = CascadeJudge(judges(0.6, 0.7, "refused"), 0.8)
     verdict = compared(cascade)
-    assert (verdict.cause, cascade.escalated) == ("refused", 1)
+    assert (verdict.cause, cascade.escalated, is_escalated(verdict)) == ("refused", 1, True)
     same = comparison("Paris.", "Paris.")
     backends = [ScriptedBackend([], model=f"scripted/{k}") for k in "ab"]
     tie = CascadeJudge([PairwiseJudge(b, rubric()) for b in backends], 0.8)
-    assert asyncio.run(tie.compare(same)).preference == Preference("tie", 0.5, (), True)
+    found = asyncio.run(tie.compare(same))
+    assert found.preference == Preference("tie", 0.5, (), True)
+    assert not is_escalated(found)
     assert (tie.escalated, backends[1].calls) == (0, 0)
 
 
@@ -382,6 +385,7 @@ def test_scores_go_on_by_the_probability_of_their_likeliest_level() -> None:
     verdict = asyncio.run(cascade.score(item(), candidate("x", "Paris.")))
     assert verdict.score is not None
     assert (verdict.score.value, one.calls, other.calls, cascade.escalated) == (4, 1, 1, 1)
+    assert is_escalated(verdict)
 
 
 @pytest.mark.parametrize(
