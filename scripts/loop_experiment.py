@@ -31,6 +31,10 @@ from rlaif.train.loop_schema import LoopFile
 from rlaif.train.loop_trainers import dpo_settings, dpo_trainer
 from rlaif.types import Item, Request
 
+# the experiment has a bar of its own, and asks no hub
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 Check = Callable[[str], float]
 """The reward of a response, in nats of Bradley and Terry's model."""
 

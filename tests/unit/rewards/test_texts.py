@@ -51,6 +51,8 @@ def test_what_tools_and_blocks_say_is_shown() -> None:
         ([], "is text or a list of messages, not list"),
         ([{"role": "robot", "content": "x"}], "has a role"),
         (["x"], "has a role"),
+        ([{"role": ["user"], "content": "x"}], "has a role"),
+        ([{"role": "user", "content": "x", "tool_calls": 5}], "tool_calls is a list"),
         ([{"role": "user", "content": 3}], "content is text or blocks, not int"),
     ],
 )
