@@ -2,12 +2,13 @@
 """Judgments a second of a local model: one shared prefill against the two usual ways. Seeded.
 
     python scripts/bench_local_judge.py                              # shipped pairs
-    python scripts/bench_local_judge.py --files natural.jsonl --format llmbar --pairs 200
+    python scripts/bench_local_judge.py --files natural.jsonl neighbor.jsonl --format llmbar \
+        --pairs 200 --graded 20 --generated 24                       # a quarter of an hour
 
 Pairs are judged in both orders by the whole rubric, on the prompts of `PairwiseJudge`:
 
-- `generate`: reasons and a verdict mark, at most `--new-tokens`, greedy; batches of 16 by length,
-  decoded by transformers' own `generate`, then parsed.
+- `generate`: reasons and a verdict mark, at most `--new-tokens`, greedy; batches of `--rows` by
+  length, decoded by transformers' own `generate`, then parsed.
 - `no reuse`: one token, its probabilities after one prefill; batches by length, nothing shared.
 - `ours`: the same prompts through `PairwiseJudge` and `LocalBackend`: rendering, prefill with every
   shared prefix read once, and reading the probabilities.
@@ -52,10 +53,8 @@ from rlaif.judge.pointwise import PointwiseJudge  # noqa: E402
 from rlaif.specs.rubric import load_rubric  # noqa: E402
 from rlaif.types import Comparison, Completion, Request, Sampling  # noqa: E402
 
-_CHUNK = 10
-"""Pairs after which the ways take turns."""
-_ROWS = 16
-"""Prompts that are decoded together."""
+_CHUNK = 24
+"""Pairs after which the ways take turns: both orders fill what a local model answers together."""
 _BATCH_TOKENS = 2048
 """Padded tokens of a batch that shares nothing: more are slower per token on two cores."""
 _PACE_TOKENS = 1024
@@ -97,10 +96,10 @@ class Recorder:
 class Bench:
     """The three ways to judge, on one model."""
 
-    def __init__(self, backend: LocalBackend, rubric: str, new_tokens: int) -> None:
+    def __init__(self, backend: LocalBackend, rubric: str, new_tokens: int, rows: int) -> None:
         self.recorder = Recorder(backend)
         self.loaded = backend._loaded
-        self.new_tokens = new_tokens
+        self.new_tokens, self.rows = new_tokens, rows
         spec = load_rubric(rubric)
         how: dict[str, Any] = {"reask": False, "least_mass": 0.0}
         self.pairs = PairwiseJudge(self.recorder, spec, method="token", **how)
@@ -157,8 +156,8 @@ class Bench:
 
         prompts, parsed = self.encode(requests), 0
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        for start in range(0, len(order), _ROWS):
-            ids, mask = _padded([prompts[i] for i in order[start : start + _ROWS]], self.pad)
+        for start in range(0, len(order), self.rows):
+            ids, mask = _padded([prompts[i] for i in order[start : start + self.rows]], self.pad)
             with torch.inference_mode():
                 out = self.loaded.network.generate(
                     input_ids=ids,
@@ -306,6 +305,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--generated", type=int, help="of those, pairs decoded; all by default")
     parser.add_argument("--graded", type=int, help="pairs whose first response is graded")
     parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--rows", type=int, default=16, help="prompts decoded together")
     parser.add_argument("--rubric", default="chat-quality")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--threads", type=int, default=2)
@@ -320,7 +320,7 @@ def main() -> None:
     arguments = parsed_arguments()
     torch.set_num_threads(arguments.threads)
     backend = open_local(arguments.model, BackendOptions(home=options.home()))
-    bench = Bench(backend, arguments.rubric, arguments.new_tokens)
+    bench = Bench(backend, arguments.rubric, arguments.new_tokens, arguments.rows)
     pairs, both, points = load_pairs(arguments), Sums(), Sums()
     decode, grade = (
         len(pairs) if n is None else n for n in (arguments.generated, arguments.graded)
@@ -346,6 +346,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "pairs": len(pairs),
+        "rows_decoded": arguments.rows,
         "seed": arguments.seed,
     }
     print(", ".join(f"{name} {value}" for name, value in head.items()))

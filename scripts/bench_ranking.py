@@ -9,9 +9,10 @@ standard deviation 1.5 (`bt`), or log-odds of recorded AlpacaEval preferences ag
 (`alpaca`). The target is the order of the full round robin over that table. Every row uses the same
 estimator; `random` asks the pairs in random order.
 
-`mean` is the least number of comparisons at which Kendall's tau, averaged over the seeds, is 0.95;
-`first` the mean over seeds of the comparisons at which a run first reaches 0.95, with its standard
-error. For N = 8 a run is at 0.95 only where no pair is misordered. Merge sort is shown with
+`random` and `active` are the comparisons after which Kendall's tau, averaged over the seeds, stays
+at 0.95 or more, with the line drawn from the last count below it; `first_` the mean over seeds of
+the comparisons at which a run first reaches 0.95, with its standard error. For N = 8 a run is at
+0.95 only where none of the 28 pairs is misordered. Merge sort is shown with
 the comparisons and the tau it ends with; log2 N! is what any sort by yes and no needs.
 """
 
@@ -117,10 +118,14 @@ def curve(path: Sequence[tuple[int, float]], pairs: int) -> Floats:
     return found
 
 
-def needed(curves: Floats) -> int:
-    """The least number of comparisons with a mean tau of `TAU`, from which on it stays there."""
-    below = np.flatnonzero(curves.mean(axis=0) < TAU)
-    return int(below[-1]) + 1 if below.size else 0
+def needed(curves: Floats) -> float:
+    """The comparisons from which on the mean tau stays at `TAU`, between two counts by a line."""
+    mean = curves.mean(axis=0)
+    below = np.flatnonzero(mean < TAU)
+    if not below.size:
+        return 0.0
+    last = int(below[-1])
+    return float(last + (TAU - mean[last]) / (mean[last + 1] - mean[last]))
 
 
 def ratio_error(active: Floats, random: Floats, rng: np.random.Generator) -> float:
@@ -151,8 +156,8 @@ def row(kind: str, n: int, seeds: int, noise: float, pool: Floats | None) -> dic
         "seeds": seeds,
         "pairs": pairs,
         "log2_factorial": round(math.lgamma(n + 1) / math.log(2), 1),
-        "random": mean["random"],
-        "active": mean["active"],
+        "random": round(mean["random"], 1),
+        "active": round(mean["active"], 1),
         "ratio": round(mean["active"] / mean["random"], 3),
         "ratio_se": round(
             ratio_error(curves["active"], curves["random"], np.random.default_rng(0)), 3

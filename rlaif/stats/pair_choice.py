@@ -13,7 +13,9 @@ The strengths have a Gaussian prior and a Bradley-Terry likelihood; their poster
 at its mode (Laplace). A round robin has finitely many pairs, so what matters is the order that it
 would end with: the row sums of its table, of which the pairs already asked are known, and the
 others are forecast with their uncertainty. Asked are the pairs that are expected to remove most of
-the chance of misordering, over all pairs that an answer tells about.
+the doubt, over all pairs that an answer tells about: w (1 - w) for a chance w of misordering. To
+lower w itself would pay for making two even candidates a little less even, over and over; doubt
+falls when an order becomes certain, and the whole order takes fewer comparisons.
 """
 
 from __future__ import annotations
@@ -249,7 +251,7 @@ class Standing:
         return mean, np.asarray(pull @ self._covariance @ pull + noise)
 
     def _promises(self, left: Whole) -> tuple[Whole, Floats]:
-        """The shortlist of the pairs left, and by how much each lowers the expected misorderings.
+        """The shortlist of the pairs left, and by how much each lowers the expected doubt.
 
         Asking pair a = (i, j) tells s_i - s_j with the noise of one outcome; the covariance then
         loses a rank-one part, by which the forecast of every other pair will move.
@@ -274,8 +276,8 @@ class Standing:
         after = np.zeros_like(moved)
         for node, weight in zip(_NODES, _WEIGHTS, strict=True):
             shifted = gap[:, None] + np.sqrt(moved) * node
-            after += weight * _misordered(shifted, variance[:, None] - moved)
-        return left, np.asarray(wrong.sum() - after.sum(axis=0))
+            after += weight * _doubt(_misordered(shifted, variance[:, None] - moved))
+        return left, np.asarray(_doubt(wrong).sum() - after.sum(axis=0))
 
 
 def top(settle: Settle, n: int) -> int | None:
@@ -310,3 +312,8 @@ def _misordered(gap: Floats, variance: Floats) -> Floats:
 
     known = variance <= _NOTHING
     return np.where(known, 0.0, ndtr(-np.abs(gap) / np.sqrt(np.where(known, 1.0, variance))))
+
+
+def _doubt(wrong: Floats) -> Floats:
+    """The variance of who is ahead, from the chance that it is the other one."""
+    return np.asarray(wrong * (1.0 - wrong))

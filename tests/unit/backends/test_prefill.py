@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from rlaif.backends.prefill import Path as Ids  # noqa: E402
-from rlaif.backends.prefill import Prefill, plan, read_plain, supported  # noqa: E402
-
-paths_of = st.lists(
-    st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), min_size=1, unique=True
-)
+from rlaif.backends._reading_plan import Path as Ids  # noqa: E402
+from rlaif.backends.prefill import Prefill, read_plain, supported  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -44,32 +40,6 @@ def _nodes(paths: list[Ids]) -> int:
     return len({path[:n] for path in paths for n in range(1, len(path) + 1)})
 
 
-@given(paths_of, st.lists(st.integers(0, 2), max_size=6).map(tuple))
-def test_a_plan_reads_every_path_behind_what_is_held(paths: list[Ids], held: Ids) -> None:
-    blocks, after = plan(paths, held)
-    ends = {}
-    for block in blocks:
-        assert len(held) >= block.depth
-        held = held[: block.depth] + block.tokens
-        if block.path is not None:
-            ends[block.path] = held
-    assert held == after
-    assert ends == dict(enumerate(paths))
-
-
-@given(paths_of)
-def test_a_plan_reads_what_is_shared_once(paths: list[Ids]) -> None:
-    blocks, _ = plan(paths, ())
-    assert sum(len(block.tokens) for block in blocks) == _nodes(paths)
-
-
-def test_a_long_path_is_read_in_parts() -> None:
-    path = tuple(range(1300))
-    blocks, _ = plan([path], ())
-    assert [block.path for block in blocks] == [None, None, 0]
-    assert [block.depth for block in blocks] == [0, 512, 1024]
-
-
 def test_reading_together_is_reading_one_by_one(model: Any) -> None:
     paths = _tree()
     prefill = Prefill(model)
@@ -91,6 +61,26 @@ def test_what_was_read_before_is_not_read_again(model: Any) -> None:
     prefill.forget()
     prefill.read([first])
     assert prefill.tokens_read == 61 + 59
+
+
+def test_two_beginnings_that_take_turns_are_both_kept(model: Any) -> None:
+    prefill, start = Prefill(model), tuple(range(1, 9))
+    one, other = start + (3,) * 60, start + (4,) * 60
+    for path in (one, other):
+        prefill.read([path])
+    before = prefill.tokens_read
+    assert before == 8 + 60 + 60
+    paths = [(*one, 9), (*other, 9), (*one, 7)]
+    found = prefill.read(paths)
+    assert prefill.tokens_read == before + 3
+    assert torch.allclose(found, read_plain(model, paths), atol=1e-5)
+
+
+def test_more_beginnings_than_are_kept(model: Any) -> None:
+    prefill = Prefill(model)
+    paths = [(n,) * (20 + n) for n in range(1, 7)]
+    for path in paths + paths[:1]:
+        assert torch.allclose(prefill.read([path]), read_plain(model, [path]), atol=1e-5)
 
 
 def test_a_longer_sequence_finds_room(model: Any) -> None:
