@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rlaif.cli import options
+from rlaif.cli.alarming import AlarmFile, OnAlarm, open_alarms, tell_alarms
 from rlaif.cli.asking import Asking, asks
 from rlaif.cli.output import progress_bar, say
 from rlaif.cli.rewarding import RewardOptions, Sources, reward_sources
@@ -74,17 +75,6 @@ Config = Annotated[
         "Options win over it.",
     ),
 ]
-Alarms = Annotated[
-    Literal["continue", "stop", "off"],
-    typer.Option(
-        help="What an alarm (drift, length, entropy, sameness of responses) comes to.",
-        rich_help_panel="Alarms",
-    ),
-]
-AlarmFile = Annotated[
-    Path | None,
-    typer.Option("--alarm-limits", help="A file of limits.", rich_help_panel="Alarms"),
-]
 
 
 def _command(algorithm: Algorithm, doc: str) -> Callable[..., None]:
@@ -92,7 +82,7 @@ def _command(algorithm: Algorithm, doc: str) -> Callable[..., None]:
         prompts: Prompts,
         rubric: Rubric = None,
         config: Config = None,
-        alarms: Alarms = "continue",
+        alarms: OnAlarm = "continue",
         alarm_limits: AlarmFile = None,
         *,
         rewarded: RewardOptions,
@@ -113,7 +103,7 @@ def _command(algorithm: Algorithm, doc: str) -> Callable[..., None]:
             if asking.dry_run:
                 _dry_run(source, asking, settings, sources, session.terms.prices)
                 return
-            watching = _alarms(alarms, alarm_limits)
+            watching = open_alarms(alarms, alarm_limits, sources.rewards, rewarded.weight)
             summary = _train(
                 algorithm, source, asking, settings, sources, watching, rewarded.weight
             )
@@ -145,15 +135,6 @@ rloo = _command(
 )
 
 
-def _alarms(wanted: str, limits: Path | None) -> OnlineAlarms | None:
-    from rlaif.train.alarms import load_limits
-    from rlaif.train.online_alarms import OnlineAlarms
-
-    if wanted == "off":
-        return None
-    return OnlineAlarms(load_limits(limits), stop=wanted == "stop", tell=say)
-
-
 def _train(
     algorithm: Algorithm,
     source: Path,
@@ -171,23 +152,17 @@ def _train(
     rows = load_prompts(source, asking.limit)
     model = asking.one_model()
     base = resolve_checkpoint(model.removeprefix("local/"), options.home())
-    rewards = list(sources.rewards)
-    if alarms is not None:  # one sees every completion once; a reward model is no function yet
-        place = next((n for n, one in enumerate(rewards) if callable(one)), None)
-        if place is not None:
-            rewards[place] = alarms.watching(rewards[place])
     with progress_bar("training", None, quiet=asking.as_json) as bar:
         return train_online(
             algorithm,
             base,
             rows,
-            rewards,
+            sources.rewards,
             asking.output,
             settings,
             home=options.home(),
             weights=weights,
-            watch=[] if alarms is None else [alarms],
-            also=dict if alarms is None else lambda: {"alarms": alarms.as_dict()},
+            alarms=alarms,
             identity=sources.identity,
             facts={"base": model, "data set": source.name, **sources.facts},
             progress=bar.reach,
@@ -220,8 +195,7 @@ def _finish(summary: dict[str, Any], asking: Asking) -> None:
 
     told = {k: v for k, v in summary.items() if k != "alarms"} if not asking.as_json else summary
     show(told, asking.output, f"local/{asking.output}", as_json=asking.as_json)
-    for one in summary.get("alarms", {}).get("fired", []):
-        say(f"alarm at step {one['step']}: {one['name']}")
+    tell_alarms(summary)
     missing = 1.0 - summary["coverage"]
     if missing > asking.max_failures + 1e-9:
         say(f"error: {missing:.1%} of the completions have no reward, over the limit")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,8 +11,10 @@ import typer
 
 from rlaif.background import run_blocking
 from rlaif.cli import options
+from rlaif.cli.alarming import AlarmFile, OnAlarm, open_alarms, tell_alarms
 from rlaif.cli.asking import Asking, Session, asks
 from rlaif.cli.output import emit, progress_bar, say, table
+from rlaif.cli.rewarding import is_function, load_function
 from rlaif.cli.train_options import EMBEDDED
 from rlaif.errors import BudgetError, ConfigError, SpecError
 
@@ -63,7 +64,10 @@ def ppo(
     ] = None,
     weight: Annotated[
         list[float] | None,
-        typer.Option(help="Weight of each reward, in their order. By default 1."),
+        typer.Option(
+            help="Weight of each reward, in their order. By default 1; of 0, it is logged, not "
+            "trained for: a held-out judge, whom the alarms compare with the others."
+        ),
     ] = None,
     rubric: Annotated[
         str | None, typer.Option("-r", "--rubric", help="What judges go by: helpfulness.")
@@ -121,6 +125,8 @@ def ppo(
     eval_updates: Annotated[
         int | None, _setting("Score the held-out prompts every so many updates too.", min=0)
     ] = None,
+    alarms: OnAlarm = "continue",
+    alarm_limits: AlarmFile = None,
     *,
     asking: Asking,
 ) -> None:
@@ -156,7 +162,7 @@ def ppo(
     plan = _plan(
         {name: value for name, value in given.items() if value is not None}, config, asking
     )
-    _carry_out(prompts, plan, asking)
+    _carry_out(prompts, plan, asking, (alarms, alarm_limits))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +226,9 @@ def _listed(value: object) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _carry_out(prompts: str, plan: Plan, asking: Asking) -> None:
+def _carry_out(
+    prompts: str, plan: Plan, asking: Asking, alarms: tuple[OnAlarm, Path | None]
+) -> None:
     from rlaif.backends.embedded import chosen_dtype
     from rlaif.backends.local import resolve_checkpoint
     from rlaif.specs.items import read_prompts
@@ -256,6 +264,7 @@ def _carry_out(prompts: str, plan: Plan, asking: Asking) -> None:
                 },
                 progress=bar.reach,
                 callbacks=[watch],
+                alarms=open_alarms(*alarms, functions, plan.weights),
             )
         finally:
             for backend in session.backends:
@@ -269,6 +278,7 @@ def _told(summary: Mapping[str, Any], asking: Asking) -> None:
     if asking.as_json:
         emit({**summary, "model": str(asking.output / "model")})
         return
+    tell_alarms(summary)
     last = summary["last"]
     lines = {name: last.get(name) for name in ("reward", "coverage", "kl", "length", "entropy")}
     held = {
@@ -276,9 +286,16 @@ def _told(summary: Mapping[str, Any], asking: Asking) -> None:
         for when in ("first", "last")
         if (found := summary.get(f"eval_{when}"))
     }
+    if rose := summary.get("eval_gain"):
+        held["held-out reward rose by"] = (
+            f"{rose['mean']:.3f} [{rose['low']:.3f}, {rose['high']:.3f}]"
+        )
     plain = ("updates", "episodes", "prompts_left_out", "episodes_per_s", "wall_s")
     rows = {**{name: summary[name] for name in plain}, **lines, **held}
     table("trained", ("", ""), [(k, v) for k, v in rows.items() if v is not None])
+    if summary["stopped"]:
+        say("stopped at an alarm: the same command with --alarms continue goes on from there")
+        return
     say(f"wrote {asking.output / 'model'}: use it as local/{asking.output}")
 
 
@@ -320,30 +337,11 @@ def _reward(name: str, plan: Plan, asking: Asking, session: Session) -> Any:
     """
     if name.startswith("reward/"):
         return name
-    path, _, function = name.rpartition(":")
-    if path.endswith(".py"):
-        return _function(Path(path), function)
+    if is_function(name):
+        return load_function(name)
     from rlaif.api.judging import Judge
 
     if plan.by == "comparison" and plan.args.responses_per_prompt < 2:
         raise ConfigError("to compare responses takes --responses-per-prompt of 2 or more")
     judge = Judge(session.backend(name), plan.rubric)
     return judge.reward(plan.by, record=asking.output / "verdicts.jsonl", name=name)
-
-
-def _function(path: Path, name: str) -> Callable[..., Any]:
-    """A function in a Python file.
-
-    Raises:
-        SpecError: there is no such file, or no such function in it.
-    """
-    spec = importlib.util.spec_from_file_location("rlaif_rewards", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise SpecError("no such file", path=path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise SpecError("no such function", path=path, field=name)
-    function: Callable[..., Any] = found
-    return function

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlaif.errors import ConfigError, SpecError
-from rlaif.store.runs import whole_file
 from rlaif.train.alarms import Limits
 from rlaif.train.online_alarms import OnlineAlarms
 from rlaif.types import as_dict
@@ -135,25 +133,19 @@ def ppo_trainer(
     def train(one: Round, folder: Path, progress: Told) -> dict[str, Any]:
         args, rank = ppo_config(one.tools.config, len(one.prompts), folder)
         alarms = OnlineAlarms(limits, stop=False, ceiling=1.0, tell=tell)
-        alarms.recall(folder)
         rows = [
             {"prompt": as_dict(item.prompt), "reference": item.reference} for item in one.prompts
         ]
         with reward(folder) as function:
-            summary = train_ppo(
+            return train_ppo(
                 one.policy,
                 rows,
-                [alarms.watching(function)],
+                [function],
                 args,
                 lora_rank=rank,
                 facts=_facts(one),
                 progress=progress,
-                callbacks=[alarms],
+                alarms=alarms,
             )
-        if "alarms" not in summary:
-            summary |= {"alarms": alarms.as_dict()}
-            with whole_file(folder / "summary.json") as file:
-                file.write(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-        return summary
 
     return train

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rlaif.errors import ConfigError
 from rlaif.specs.items import read_prompts
@@ -26,6 +26,9 @@ from rlaif.train.ppo.config import MissingReward
 from rlaif.train.ppo.rewards import RewardFunction, RewardMix
 from rlaif.train.settings import Rates, Settings
 from rlaif.types import as_dict
+
+if TYPE_CHECKING:
+    from rlaif.train.online_alarms import OnlineAlarms
 
 Algorithm = Literal["grpo", "rloo"]
 Watch = Callable[[Mapping[str, Any]], object]
@@ -100,14 +103,14 @@ class Online(Method[OnlineSettings]):
         rewards: RewardMix,
         watch: Sequence[Watch] = (),
         identity: Mapping[str, Any] | None = None,
-        also: Callable[[], Mapping[str, Any]] = dict,
+        alarms: OnlineAlarms | None = None,
     ) -> None:
         super().__init__(settings)
         self.name = algorithm  # type: ignore[misc]  # two names for what is one method here
         self._rewards = rewards
-        self._watch = watch
+        self._watch: list[Watch] = [*watch, *([] if alarms is None else [alarms])]
         self._identity = identity or {}
-        self._also = also
+        self._alarms = alarms
 
     def identity(self) -> dict[str, Any]:
         """The rewards, beside what the caller says of them."""
@@ -149,7 +152,9 @@ class Online(Method[OnlineSettings]):
             top_p=settings.top_p,
             beta=settings.beta,
         )
-        asked = OnlineReward(self._rewards, parts.output, parts.stopping)
+        asked: Any = OnlineReward(self._rewards, parts.output, parts.stopping)
+        if self._alarms is not None:
+            asked = self._alarms.watching(asked)
         return getattr(trl, f"{title}Trainer")(
             model=parts.network,
             reward_funcs=[asked],
@@ -176,7 +181,7 @@ class Online(Method[OnlineSettings]):
         return row | {k: v for k, v in rest.items() if k not in ("kl", "step", "num_tokens")}
 
     def conclude(self, summary: dict[str, Any], curves: list[dict[str, Any]]) -> None:
-        """Add rewards at both ends, coverage, cost, KL and length."""
+        """Add rewards at both ends, coverage, cost, KL, length, and what the alarms say."""
         summary["episodes"] = summary["steps"] * self.settings.batch_size
         rewards = [row["reward"] for row in curves if "reward" in row]
         for name, some in (("reward_first", rewards[:_ENDS]), ("reward_last", rewards[-_ENDS:])):
@@ -187,7 +192,8 @@ class Online(Method[OnlineSettings]):
         for name in ("kl", "kl_k3", "length", "entropy"):
             if curves and name in curves[-1]:
                 summary[f"{name}_last"] = curves[-1][name]
-        summary.update(self._also())
+        if self._alarms is not None:
+            summary["alarms"] = self._alarms.as_dict()
 
 
 def _watching(method: Online, stopping: Any) -> Any:
@@ -248,7 +254,7 @@ def train_online(
     home: Path,
     weights: Sequence[float] | None = None,
     watch: Sequence[Watch] = (),
-    also: Callable[[], Mapping[str, Any]] = dict,
+    alarms: OnlineAlarms | None = None,
     identity: Mapping[str, Any] | None = None,
     facts: Mapping[str, str] | None = None,
     progress: Progress = lambda done, total, note: None,
@@ -265,8 +271,9 @@ def train_online(
         settings: How to train.
         home: Where the choice of dtype is kept.
         weights: One for each reward; all 1 by default.
-        watch: Told the figures of each step, such as alarms; ends training by a true answer.
-        also: What else the summary says.
+        watch: Told the figures of each step; ends training by a true answer.
+        alarms: They watch every step, also those of this run before it was stopped, and may end
+            it; the summary says what they say, under `alarms`.
         identity: What decides the rewards, for the run folder.
         facts: What the model card says beside the settings.
         progress: Told of every step.
@@ -284,5 +291,7 @@ def train_online(
         raise ConfigError(f"the algorithm is grpo or rloo, not {algorithm!r}")
     settings = settings or OnlineSettings()
     mix = RewardMix(rewards, weights, missing=settings.missing_reward)
-    method = Online(algorithm, settings, mix, watch, identity, also)
+    if alarms is not None:
+        alarms.recall(output)
+    method = Online(algorithm, settings, mix, watch, identity, alarms)
     return carry_out(method, Job(model, rows, output, home, None, facts or {}, progress))

@@ -87,28 +87,33 @@ class OnlineAlarms:
                 (nats a token), `length`, `length_p95` (tokens), `coverage`, `unfinished` (or
                 `ended`) that are known. What is no finite number is passed over.
         """
-        step = self._keep(figures)
-        if len(self._rows) < self.limits.baseline + self.limits.window:
-            return False
-        self.alarms = sound(self._measures(), self.limits)
-        for alarm in self.alarms:
-            if alarm.fired and alarm.name not in self.fired:
-                self.fired[alarm.name] = (step, alarm)
-                self._tell(f"alarm: {alarm.line()}")
+        for alarm in self._look(figures):
+            self._tell(f"alarm: {alarm.line()}")
         return self.stop and any(alarm.fired for alarm in self.alarms)
+
+    def _look(self, figures: Mapping[str, Any]) -> list[Alarm]:
+        """The alarms that fire for the first time, with what the figures of a step add."""
+        step = self._keep(figures)
+        self.alarms = []
+        if len(self._rows) >= self.limits.baseline + self.limits.window:
+            self.alarms = sound(self._measures(), self.limits)
+        new = [alarm for alarm in self.alarms if alarm.fired and alarm.name not in self.fired]
+        self.fired.update((alarm.name, (step, alarm)) for alarm in new)
+        return new
 
     def recall(self, run: Path) -> None:
         """Take up the steps that the folder of a run has in `training.jsonl`.
 
-        A run that is resumed is thereby compared with its own beginning. Steps after the checkpoint
-        that it goes on from are forgotten when they are logged anew.
+        A run that is resumed is thereby compared with its own beginning, and alarms that fired then
+        are kept. Steps after the checkpoint that it goes on from are forgotten when they are logged
+        anew. What was written before is not known any more.
 
         Raises:
             SpecError: a line of the file does not fit.
         """
         path = run / "training.jsonl"
         for _, row in read_rows(path) if path.is_file() else ():
-            self._keep(row)
+            self._look(row)
 
     def _keep(self, figures: Mapping[str, Any]) -> int:
         """Keep the figures of a step in place of what was logged of it, and after it; the step."""
@@ -118,6 +123,8 @@ class OnlineAlarms:
         step = int(row.get("step", len(self._rows) + 1))
         for later in [known for known in self._rows if known >= step]:
             del self._rows[later]
+        for name in [name for name, (known, _) in self.fired.items() if known >= step]:
+            del self.fired[name]
         self._rows[step] = row
         return step
 

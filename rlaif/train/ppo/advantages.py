@@ -12,6 +12,7 @@ Shapes: B episodes, T tokens, padded on the right; a mask is 1.0 (or True) on re
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
-def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
+def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True, least: float = 0.0) -> Tensor:
     """`values` with variance 1 (and mean 0) where `mask` is set, 0 elsewhere.
 
     Equal values have no variance: they come out as 0 (or unchanged in mean), not as NaN.
@@ -37,12 +38,48 @@ def whiten(values: Tensor, mask: Tensor, *, shift_mean: bool = True) -> Tensor:
         values: Shape (B, T) or (B,).
         mask: Same shape.
         shift_mean: Whether the mean becomes 0.
+        least: What they are divided by at least, see `UsualSpread`.
     """
+    mean, variance = _moments(values, mask)
+    whitened = (values - mean) * (variance.clamp(min=least * least) + _EPSILON).rsqrt()
+    return (whitened if shift_mean else whitened + mean) * mask
+
+
+def _moments(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance where `mask` is set."""
     count = mask.sum().clamp(min=1)
     mean = (values * mask).sum() / count
-    variance = ((values - mean).square() * mask).sum() / (count - 1).clamp(min=1)
-    whitened = (values - mean) * (variance + _EPSILON).rsqrt()
-    return (whitened if shift_mean else whitened + mean) * mask
+    return mean, ((values - mean).square() * mask).sum() / (count - 1).clamp(min=1)
+
+
+@dataclass(slots=True)
+class UsualSpread:
+    """How far advantages usually spread: what those of an update are divided by at least.
+
+    Where all responses earn the same, advantages are but the errors of the value function. Made as
+    wide as any other update's, they teach noise, and can throw a policy out of an optimum that it
+    has reached.
+    """
+
+    memory: float
+    """What of it stays with each update; 0 remembers nothing."""
+    total: float = 0.0
+    """Standard deviations so far, the latest with weight 1, each before by `memory` less."""
+    weight: float = 0.0
+    """The sum of these weights."""
+
+    @property
+    def value(self) -> float:
+        """A weighted mean of standard deviations; 0 before the first."""
+        return self.total / self.weight if self.weight else 0.0
+
+    def update(self, advantages: Tensor, mask: Tensor) -> float:
+        """Take note of an update's advantages; what they are divided by at least."""
+        spread = float(_moments(advantages, mask)[1].sqrt())
+        if self.memory and mask.any() and math.isfinite(spread):
+            self.total = self.memory * self.total + spread
+            self.weight = self.memory * self.weight + 1.0
+        return self.value
 
 
 def kl_k1(logprobs: Tensor, reference: Tensor) -> Tensor:

@@ -20,12 +20,13 @@ _RANGES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "be at least 1",
     ),
     (
-        "learning_rate temperature max_grad_norm clip adam_epsilon value_clip kl_target kl_stop "
-        "score_clip",
+        "learning_rate temperature max_grad_norm clip adam_epsilon value_clip kl_target "
+        "kl_stop score_clip",
         lambda x: x > 0,
         "be above 0",
     ),
     ("gamma lam", lambda x: 0 <= x <= 1, "lie in [0, 1]"),
+    ("advantage_memory", lambda x: 0 <= x < 1, "lie in [0, 1)"),
     (
         "kl_coefficient value_coefficient weight_decay warmup_updates eval_updates logged_samples",
         lambda x: x >= 0,
@@ -99,6 +100,10 @@ class PPOConfig:
     """Nats a token from the policy that sampled, at which an update's epochs end."""
     whiten_rewards: bool = False
     whiten_advantages: bool = True
+    advantage_memory: float = 0.0
+    """0 whitens the advantages of each update by themselves. Above, they are divided by no less
+    than they usually spread, of which this share is remembered from update to update (0.99): where
+    rewards are all equal, and advantages the noise of the value function, the policy moves less."""
     score_clip: float | None = None
     """Scores are cut to plus or minus this."""
     missing_reward: MissingReward = "mask"

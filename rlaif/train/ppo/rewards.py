@@ -54,12 +54,13 @@ class RewardMix:
 
     Args:
         functions: Functions in TRL's signature, and folders of sequence classifiers.
-        weights: One for each; all 1 by default.
+        weights: One for each; all 1 by default. A reward of weight 0 is asked for and logged, but
+            not trained for: a held-out judge, say. An episode may lack it.
         missing: What an episode is worth that lacks one of its rewards, see `PPOConfig`.
 
     Raises:
-        ConfigError: there are no functions, a weight for each is missing, or a checkpoint is no
-            sequence classifier.
+        ConfigError: there are no functions, a weight for each is missing, all are 0, or a
+            checkpoint is no sequence classifier.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class RewardMix:
             raise ConfigError("there is no reward function")
         if weights is not None and len(weights) != len(functions):
             raise ConfigError(f"{len(weights)} weights for {len(functions)} reward functions")
+        if weights is not None and not any(weights):
+            raise ConfigError("every reward has the weight 0: there is nothing to train for")
         self._functions = [ModelReward(f) if isinstance(f, Path | str) else f for f in functions]
         self._weights = list(weights) if weights is not None else [1.0] * len(functions)
         self._missing = missing
@@ -111,11 +114,12 @@ class RewardMix:
         return [list(pair) for pair in zip(self.names, self._weights, strict=True)]
 
     def _total(self, rewards: Sequence[float | None]) -> float | None:
-        there = [(w, r) for w, r in zip(self._weights, rewards, strict=True) if r is not None]
-        if not there or (len(there) < len(rewards) and self._missing == "mask"):
+        wanted = [(w, r) for w, r in zip(self._weights, rewards, strict=True) if w]
+        there = [(w, r) for w, r in wanted if r is not None]
+        if not there or (len(there) < len(wanted) and self._missing == "mask"):
             return None
         # what is missing counts as the others on average, so that it moves nothing
-        share = sum(abs(w) for w in self._weights) / (sum(abs(w) for w, _ in there) or 1.0)
+        share = sum(abs(w) for w in self._weights) / sum(abs(w) for w, _ in there)
         return share * sum(w * r for w, r in there)
 
     async def aclose(self) -> None:

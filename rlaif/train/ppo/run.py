@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlaif.backends.local import check_checkpoint, quiet_transformers, weights_digest
 from rlaif.canonical import digest
@@ -23,6 +23,9 @@ from rlaif.train.ppo.rewards import RewardFunction, RewardMix
 from rlaif.train.ppo.served import ServedPolicy
 from rlaif.train.ppo.trainer import Callback, PPOTrainer, settings_of
 from rlaif.train.ppo.workers import Workers
+
+if TYPE_CHECKING:
+    from rlaif.train.online_alarms import OnlineAlarms
 
 Progress = Callable[[int, int, str], None]
 """Told the updates done, the updates in all, and a note."""
@@ -43,6 +46,7 @@ def train_ppo(
     facts: Mapping[str, Any] | None = None,
     progress: Progress = lambda done, total, note: None,
     callbacks: Sequence[Callback] = (),
+    alarms: OnlineAlarms | None = None,
 ) -> dict[str, Any]:
     """Train `model` for rewards; the tuned checkpoint lies in `output_dir/model`.
 
@@ -60,6 +64,8 @@ def train_ppo(
         facts: What the model card says beside the settings: judge, rubric, data.
         progress: Told of every update.
         callbacks: Told the figures of every update; True ends the training.
+        alarms: They watch every update, and may end the training; the summary says what they say,
+            under `alarms`.
 
     Returns:
         The summary, see `PPOTrainer.train`; where training was stopped there is no model yet.
@@ -108,9 +114,13 @@ def train_ppo(
         callbacks=[told, *callbacks],
         served_policy=served_policy,
     )
+    if alarms is not None:
+        trainer.callbacks.append(_watch(alarms, trainer))
     started = time.monotonic()
     summary = trainer.train()
     summary |= {"dtype": config["dtype"], "wall_s": round(time.monotonic() - started, 1)}
+    if alarms is not None:
+        summary["alarms"] = alarms.as_dict()
     if workers.is_main:
         run.folder.write_json("summary.json", summary)
         if not summary["stopped"]:
@@ -128,6 +138,22 @@ class _Held:
 
     def __reduce__(self) -> tuple[type[object], tuple[()]]:
         return (object, ())
+
+
+def _watch(alarms: OnlineAlarms, trainer: PPOTrainer) -> Callback:
+    """Shows the alarms what an update sampled, and its figures."""
+    told = False
+
+    def watch(figures: dict[str, Any]) -> bool:
+        nonlocal told
+        if not told:  # by now the log ends with this update, whatever an earlier process left
+            alarms.recall(trainer.args.output_dir)
+            told = True
+        names = ("prompt", "completion", "reward")
+        alarms.see(*([row[name] for row in trainer.samples] for name in names))
+        return alarms(figures)
+
+    return watch
 
 
 def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlaif.background import begun
+from rlaif.stats.means import mean_interval
 from rlaif.train.ppo.advantages import kl_k1
 from rlaif.train.ppo.data import PromptRows
 from rlaif.train.ppo.rewards import RewardMix, Scored
@@ -76,12 +77,13 @@ class HeldOut:
     """Sums over responses to held-out prompts."""
 
     def __init__(self) -> None:
-        self._rewards: list[float | None] = []
+        self.rewards: list[float | None] = []
+        """One a prompt, in their order."""
         self._sums: dict[str, float] = defaultdict(float)
 
     def add(self, batch: Batch, scored: Scored) -> None:
         """Count some of the responses."""
-        self._rewards += scored.totals
+        self.rewards += scored.totals
         self._sums["length"] += float(batch.episodes.response_mask.sum())
         self._sums["ended"] += float(batch.episodes.ended.sum())
         if batch.reference is not None:
@@ -89,10 +91,10 @@ class HeldOut:
 
     def figures(self) -> dict[str, Any]:
         """The figures, see `PPOTrainer.evaluate`."""
-        known = [reward for reward in self._rewards if reward is not None]
+        known = [reward for reward in self.rewards if reward is not None]
         mean = sum(known) / len(known) if known else None
         sd = (sum((r - (mean or 0.0)) ** 2 for r in known) / max(1, len(known) - 1)) ** 0.5
-        n = len(self._rewards)
+        n = len(self.rewards)
         return {
             "eval_reward": mean,
             "eval_reward_sd": sd if known else None,
@@ -100,6 +102,24 @@ class HeldOut:
             "eval_coverage": len(known) / n,
             **{f"eval_{name}": total / n for name, total in self._sums.items()},
         }
+
+
+def gain(
+    before: Sequence[float | None], after: Sequence[float | None]
+) -> dict[str, float | int] | None:
+    """What rewards rose by, paired by prompt: mean, 95 % interval, number of prompts.
+
+    None where fewer than two prompts have both rewards.
+
+    Args:
+        before: One a prompt.
+        after: One a prompt, in the same order.
+    """
+    both = [b - a for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+    if len(both) < 2:
+        return None
+    found = mean_interval(both)
+    return {"mean": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 
 def token_ids(episodes: Episodes) -> list[list[int]]:

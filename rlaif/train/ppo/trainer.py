@@ -27,7 +27,7 @@ from typing import Any
 from rlaif.background import run_blocking
 from rlaif.errors import ConfigError, DataError
 from rlaif.train.ppo.actor import ActorCritic, without_dropout
-from rlaif.train.ppo.advantages import KLController
+from rlaif.train.ppo.advantages import KLController, UsualSpread
 from rlaif.train.ppo.checkpoints import last_checkpoint, save_checkpoint
 from rlaif.train.ppo.config import PPOConfig
 from rlaif.train.ppo.data import PromptRows, chunks
@@ -37,7 +37,7 @@ from rlaif.train.ppo.rewards import RewardFunction, RewardMix
 from rlaif.train.ppo.rollout import Episodes
 from rlaif.train.ppo.sampling import Sampler, mixed_seed
 from rlaif.train.ppo.saving import policy_card, save_policy
-from rlaif.train.ppo.scoring import Asked, HeldOut, Scoring
+from rlaif.train.ppo.scoring import Asked, HeldOut, Scoring, gain
 from rlaif.train.ppo.served import ServedPolicy
 from rlaif.train.ppo.update import Batch, has_reference, learn, make_batch
 from rlaif.train.ppo.workers import Workers
@@ -118,6 +118,7 @@ class PPOTrainer:
         self.workers.agree(self._moving.values())
         self.optimizer = adam(list(self._moving.values()), args)
         self.kl = KLController(args.kl_coefficient, args.kl_target, args.kl_horizon)
+        self._usual = UsualSpread(args.advantage_memory)
         self.served = served_policy
         self._sampler = Sampler(policy, self.tokenizer, args, self.workers, served_policy)
         self._scoring = Scoring(self.rewards, self.tokenizer, self.workers)
@@ -129,6 +130,8 @@ class PPOTrainer:
         """Wall time by what it was spent on; `reward` is what reading did not hide."""
         self._stopping = False
         self._unrewarded = 0
+        self._rewards_before: list[float | None] = []
+        self._rewards_after: list[float | None] = []
 
     @property
     def model(self) -> Any:
@@ -148,8 +151,9 @@ class PPOTrainer:
 
         Returns:
             `updates`, `episodes`, `stopped`, `prompts_left_out` (of too many tokens, or none), the
-            figures of the `last` update, `eval_first` and `eval_last` where there are held-out
-            prompts, `seconds` by what they were spent on, `episodes_per_s` and `peak_rss_mb`.
+            figures of the `last` update, `seconds` by what they were spent on, `episodes_per_s` and
+            `peak_rss_mb`. Where there are held-out prompts, `eval_first`, `eval_last` and
+            `eval_gain`: what their reward rose by, paired by prompt, with its 95 % interval.
 
         Raises:
             DataError: a reward or a gradient is not finite, or several updates had no reward.
@@ -178,7 +182,7 @@ class PPOTrainer:
             "episodes": self.update * self.args.batch_size,
             "stopped": self.update < self.args.updates,
             "prompts_left_out": self.rows.left_out,
-            **({"eval_first": first, "eval_last": last} if self.held_out else {}),
+            **(self._held_out_figures(first, last) if self.held_out else {}),
             "last": figures,
             "kl_coefficient": self.kl.coefficient,
             "seconds": {name: round(spent, 2) for name, spent in self.seconds.items()},
@@ -221,7 +225,15 @@ class PPOTrainer:
                 asked = self._scoring.begin(self.held_out, places, episodes)
                 batch = self._read(episodes, asked)
                 sums.add(batch, asked.result())
+        self._rewards_after = sums.rewards
+        if not self.update:
+            self._rewards_before = sums.rewards
         return sums.figures()
+
+    def _held_out_figures(self, first: Any, last: Any) -> dict[str, Any]:
+        both = bool(self._rewards_before and self._rewards_after)
+        rose = gain(self._rewards_before, self._rewards_after) if both else None
+        return {"eval_first": first, "eval_last": last, "eval_gain": rose}
 
     def _all_updates(self, stopping: Stopping) -> tuple[Any, Any, dict[str, Any]]:
         """Figures of the first and the last evaluation, and of the last update."""
@@ -277,7 +289,7 @@ class PPOTrainer:
             batch = self._read(episodes, asked)
         with self._timed("reward"):
             scored = asked.result()
-        figures = batch.settle(scored.totals, self.kl.coefficient, args)
+        figures = batch.settle(scored.totals, self.kl.coefficient, args, self._usual)
         rate = self._rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -375,6 +387,8 @@ class PPOTrainer:
             state = {
                 "coefficient": self.kl.coefficient,
                 "unrewarded": self._unrewarded,
+                "usual_spread": [self._usual.total, self._usual.weight],
+                "rewards_before": self._rewards_before,
                 "run": self._run(),
             }
             save_checkpoint(_checkpoints(self.args), self.update, tensors, state)
@@ -397,6 +411,8 @@ class PPOTrainer:
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.kl.coefficient = state["coefficient"]
         self._unrewarded = state["unrewarded"]
+        self._usual.total, self._usual.weight = state.get("usual_spread", (0.0, 0.0))
+        self._rewards_before = state.get("rewards_before", [])
         self.update = state["update"]
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from rlaif.errors import DataError
 from rlaif.train.ppo.actor import ActorCritic, Said, read_last
-from rlaif.train.ppo.advantages import gae, kl_k1, kl_k3, masked_mean, token_rewards, whiten
+from rlaif.train.ppo.advantages import (
+    UsualSpread,
+    gae,
+    kl_k1,
+    kl_k3,
+    masked_mean,
+    token_rewards,
+    whiten,
+)
 from rlaif.train.ppo.config import PPOConfig
 from rlaif.train.ppo.kernel import spoken
 from rlaif.train.ppo.losses import policy_loss, value_loss
@@ -36,7 +44,11 @@ class Batch:
     """(B,), 1.0 for the episodes that are learned from."""
 
     def settle(
-        self, scores: Sequence[float | None], coefficient: float, args: PPOConfig
+        self,
+        scores: Sequence[float | None],
+        coefficient: float,
+        args: PPOConfig,
+        usual: UsualSpread,
     ) -> dict[str, Any]:
         """Work out advantages from the scores; the figures of the batch.
 
@@ -44,6 +56,7 @@ class Batch:
             scores: One a response; None masks its episode.
             coefficient: beta of the KL penalty.
             args: The settings.
+            usual: How far advantages spread so far.
         """
         import torch
 
@@ -64,7 +77,9 @@ class Batch:
         advantages, self.returns = gae(
             rewards, self.values, learned, gamma=args.gamma, lam=args.lam
         )
-        self.advantages = whiten(advantages, learned) if args.whiten_advantages else advantages
+        if args.whiten_advantages:
+            advantages = whiten(advantages, learned, least=usual.update(advantages, learned))
+        self.advantages = advantages
         lengths = mask.sum(dim=1)
         kept = self.keep.sum().clamp(min=1)
         spread = ((given - (given * self.keep).sum() / kept).square() * self.keep).sum() / kept

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+from rlaif import JudgeReward, PointwiseJudge, ScriptedBackend, load_rubric
+from rlaif.cli.alarming import open_alarms
 from rlaif.cli.train import app
 from rlaif.errors import BudgetError, ConfigError, SpecError
 
@@ -102,7 +105,7 @@ def test_a_file_says_what_options_do_not(here: Path, tiny_model: Path) -> None:
         ("clips: 1\nrewards: [mine.py:letters]\n", SpecError, "clip"),
         ("rewards: [mine.py:letters]\nclip: no\n", SpecError, "clip"),
         ("rewards: [mine.py:letters]\nweights: [x]\n", SpecError, "does not fit"),
-        ("rewards: [mine.py:number]\n", SpecError, "number"),
+        ("rewards: [mine.py:number]\n", ConfigError, "no function number"),
         ("rewards: [there.py:number]\n", SpecError, "no such file"),
         ("rewards: []\n", ConfigError, "say what is rewarded"),
         ("rewards: [nobody/x]\n", ConfigError, "nobody"),
@@ -148,3 +151,53 @@ def test_a_budget_that_is_spent_keeps_what_was_learned(
     assert rest.exit_code == 0, rest.output
     logged = Path("run/training.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in logged] == [1, 2]
+
+
+def test_an_alarm_is_told_and_may_end_the_training(here: Path, tiny_model: Path) -> None:
+    text = "fire: value\nbaseline: 1\nwindow: 2\nalarms: {coverage: {least: 1.1}}\n"
+    Path("limits.yaml").write_text(text)
+    words = ("--reward", "mine.py:letters", "--alarm-limits", "limits.yaml", "--episodes", "16")
+    stopped = call(*words, "--alarms", "stop", model=tiny_model)
+    assert stopped.exit_code == 0, stopped.output
+    assert "alarm at step 3: coverage" in stopped.output
+    assert "--alarms continue goes on" in stopped.output
+    assert not Path("run/model").exists()
+    done = call(*words, model=tiny_model)
+    assert "alarm at step 3: coverage" in done.output  # when it first fired
+    assert Path("run/model").exists()
+    fired = json.loads(Path("run/summary.json").read_text())["alarms"]["fired"]
+    assert [(row["name"], row["step"]) for row in fired] == [("coverage", 3)]
+
+
+def test_alarms_may_be_left_out(here: Path, tiny_model: Path) -> None:
+    done = call("--reward", "mine.py:letters", "--alarms", "off", "--json", model=tiny_model)
+    assert "alarms" not in json.loads(done.stdout)
+
+
+def _named(name: str) -> Callable[..., list[float]]:
+    def reward(completions: list[str], **_: object) -> list[float]:
+        return [0.0] * len(completions)
+
+    reward.__name__ = name
+    return reward
+
+
+def test_a_reward_of_weight_0_is_the_held_out_judge() -> None:
+    alarms = open_alarms("stop", None, [_named("ours"), _named("gold")], [1.0, 0.0])
+    assert alarms is not None
+    ends = [alarms({"step": n, "reward": n / 10, "reward/gold": -n / 10}) for n in range(1, 21)]
+    assert ends[-1]
+    assert list(alarms.fired) == ["gold_trend"]
+    with pytest.raises(ConfigError, match="every reward has the weight 0"):
+        open_alarms("stop", None, [_named("ours")], [0.0])
+
+
+@pytest.mark.parametrize(("others", "fires"), [([], True), ([_named("of unknown range")], False)])
+def test_of_judges_it_is_known_what_the_most_is(others: list[object], fires: bool) -> None:
+    judge = JudgeReward(PointwiseJudge(ScriptedBackend([]), load_rubric("helpfulness")))
+    alarms = open_alarms("continue", None, [judge, *others], [2.0] * (1 + len(others)))
+    assert alarms is not None
+    alarms.see(["why?"] * 60, ["so"] * 60, [2.0] * 60)
+    for step in range(1, 16):
+        assert not alarms({"step": step, "reward": 2.0})
+    assert ("judge_ceiling" in alarms.fired) is fires

@@ -16,7 +16,10 @@ pytest.importorskip("trl")
 
 from rlaif.backends.local import weights_digest
 from rlaif.errors import BudgetError, ConfigError, DataError
+from rlaif.evals.audit_thresholds import Bounds
+from rlaif.train.alarms import Limits
 from rlaif.train.online import OnlineSettings, load_prompts, train_online
+from rlaif.train.online_alarms import OnlineAlarms
 from tests.unit.train.conftest import said
 
 # TRL's loop of async rewards is closed by nobody
@@ -179,9 +182,31 @@ def test_who_watches_may_end_it(tiny_model: Path, home: Path, tmp_path: Path) ->
         settings,
         home=home,
         watch=[lambda figures: figures["step"] == 1],
-        also=lambda: {"alarms": "one"},
     )
-    assert (found["steps"], found["alarms"]) == (1, "one")
+    assert found["steps"] == 1
+    assert "alarms" not in found
+
+
+def test_alarms_watch_a_run_that_is_gone_on_with(
+    tiny_model: Path, home: Path, tmp_path: Path
+) -> None:
+    """Its first step, from before the stop, is the baseline of its last two."""
+    limits = Limits("test", {"coverage": Bounds(least=1.1)}, "value", baseline=1, window=2)
+
+    def run(alarms: OnlineAlarms, **more: Any) -> dict[str, Any]:
+        given: Any = ("grpo", tiny_model, prompts(), [vowels], tmp_path / "run")
+        settings = OnlineSettings(**SETTINGS)
+        return train_online(*given, settings, home=home, alarms=alarms, **more)
+
+    def stop(done: int, total: int, note: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(OnlineAlarms(limits), progress=stop)
+    found = run(OnlineAlarms(limits, ceiling=3.0))
+    fired = found["alarms"]["fired"]
+    assert [(row["name"], row["step"], row["value"]) for row in fired] == [("coverage", 3, 1.0)]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["alarms"] == found["alarms"]
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,8 @@ def test_a_run_that_is_resumed_is_compared_with_its_own_beginning(tmp_path: Path
         resumed(row)
     assert resumed.alarms == unbroken.alarms
     assert {a.name: a.value for a in resumed.alarms} == {"length_mean": 2.5}
+    assert resumed.fired == unbroken.fired
+    assert [step for step, _ in resumed.fired.values()] == [8]
 
 
 def test_the_shipped_limits_by_default() -> None:

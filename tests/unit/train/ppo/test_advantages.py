@@ -12,6 +12,7 @@ from torch import tensor
 
 from rlaif.train.ppo.advantages import (
     KLController,
+    UsualSpread,
     gae,
     kl_k1,
     kl_k3,
@@ -63,6 +64,23 @@ def test_whitening_shifts_or_keeps_the_mean_and_ignores_padding() -> None:
     )
     kept = whiten(values, mask, shift_mean=False)
     assert masked_mean(kept, mask).item() == pytest.approx(2.0)
+
+
+def test_advantages_are_not_made_wider_than_they_usually_were() -> None:
+    usual, mask = UsualSpread(0.5), torch.ones(1, 2)
+    wide, narrow = tensor([[-1.0, 1.0]]), tensor([[-0.01, 0.01]])
+    assert usual.value == 0.0
+    first = usual.update(wide, mask)
+    assert first == pytest.approx(2**0.5)  # n - 1 in the denominator
+    torch.testing.assert_close(whiten(wide, mask, least=first), whiten(wide, mask))
+    second = usual.update(narrow, mask)
+    assert second == pytest.approx((0.5 * 2**0.5 + 0.01 * 2**0.5) / 1.5)
+    torch.testing.assert_close(
+        whiten(narrow, mask, least=second), narrow / second, atol=1e-6, rtol=0
+    )
+    assert usual.update(narrow, torch.zeros(1, 2)) == second  # nothing was learned from
+    assert usual.update(tensor([[1e38, -1e38]]), mask) == second
+    assert UsualSpread(0.0).update(wide, mask) == 0.0
 
 
 def test_equal_values_whiten_to_zero_not_to_nan() -> None:

@@ -104,6 +104,14 @@ def test_as_many_rewards_as_responses() -> None:
         asked(RewardMix([lambda completions: [1.0]]))
 
 
+def test_a_reward_of_weight_0_is_logged_and_may_be_missing() -> None:
+    scored = asked(RewardMix([length, later], [2.0, 0.0]))
+    assert scored.totals == [2.0, 4.0, 6.0]
+    assert scored.figures()["reward/later"] == 20.0
+    with pytest.raises(ConfigError, match="every reward has the weight 0"):
+        RewardMix([length, later], [0.0, 0.0])
+
+
 def test_names_are_told_apart() -> None:
     assert RewardMix([length, length, later]).names == ["length", "length#2", "later"]
     assert RewardMix([length], [0.5]).described() == [["length", 0.5]]

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from rlaif.errors import BackendError, ConfigError
+from rlaif.report.page import render_page
+from rlaif.report.training import training_page
+from rlaif.train.online_alarms import OnlineAlarms
 from rlaif.train.ppo import PPOConfig, ServedPolicy
 from rlaif.train.ppo.run import train_ppo
 from rlaif.types import Completion, Request
@@ -101,3 +104,56 @@ def test_a_judge_that_fails_for_three_in_ten_masks_them(flat_model: Path, tmp_pa
     covered = [row["coverage"] for row in rows_of(tmp_path / "run" / "training.jsonl")]
     assert 0.5 < sum(covered) / 2 < 0.9
     assert summary["last"]["reward"] == 0.5  # of those that have one: it is never 0
+
+
+def _likes_a(completions: list[str], **_: Any) -> list[float | None]:
+    """A judge that can be gamed: it wants the letter a, wherever it stands."""
+    return [text.count("a") / 3 for text in completions]
+
+
+def _gold(completions: list[str], **_: Any) -> list[float | None]:
+    """What is wanted: letters that differ."""
+    return [len(set(text)) / 3 for text in completions]
+
+
+def test_a_run_that_games_its_judge_ends_with_the_alarms_that_say_so(
+    flat_model: Path, tmp_path: Path
+) -> None:
+    def run(name: str, alarms: OnlineAlarms, **more: Any) -> dict[str, Any]:
+        given: dict[str, Any] = {
+            "total_episodes": 960,
+            "batch_size": 48,
+            "micro_batch_size": 24,
+            "epochs": 4,
+            "learning_rate": 1.5e-2,
+            "response_length": 3,
+            "stop_at_eos": False,
+            "kl_coefficient": 0.0,
+        }
+        return train_ppo(
+            flat_model,
+            PROMPTS[:1],
+            [_likes_a, _gold],
+            settings(tmp_path / name, **given | more),
+            reward_weights=[1.0, 0.0],
+            lora_rank=0,
+            alarms=alarms,
+        )
+
+    told: list[str] = []
+    gamed = run("gamed", OnlineAlarms(gold="reward/_gold", ceiling=1.0, tell=told.append))
+    assert gamed["stopped"]
+    assert gamed["updates"] == 15  # as soon as there is a beginning to compare with
+    assert gamed["last"]["reward"] > 0.9
+    fired = {row["name"] for row in gamed["alarms"]["fired"]}
+    assert fired >= {"gold_trend", "entropy", "self_similarity"}
+    assert len(told) == len(fired)
+    assert json.loads((tmp_path / "gamed" / "summary.json").read_text()) == gamed
+    assert "gold_trend" in render_page(training_page(tmp_path / "gamed"))
+
+    quiet = run(
+        "quiet", OnlineAlarms(gold="reward/_gold"), learning_rate=1e-6, epochs=1, total_episodes=720
+    )
+    assert not quiet["stopped"]
+    assert quiet["alarms"]["fired"] == []
+    assert {row["name"] for row in quiet["alarms"]["now"]} >= {"entropy", "self_similarity"}

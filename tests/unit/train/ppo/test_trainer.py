@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from rlaif.errors import ConfigError, DataError, StoreError
+from tests.fixed_word import train
 from tests.unit.train.ppo.conftest import PROMPTS, Build, rows_of, share_of_letters, weights_of
 
 
@@ -63,6 +64,13 @@ def test_a_bandit_of_letters_is_solved(build: Build, seed: int) -> None:
         kl_coefficient=0.0,
     )
     assert trainer.train()["last"]["reward"] > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fixed_word_is_learned(flat_model: Path, tmp_path: Path, seed: int) -> None:
+    """`ok`, and then the end: known optimum 1, in 8,192 episodes."""
+    assert train(flat_model, tmp_path, seed)["eval_last"]["eval_reward"] > 0.95
 
 
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(build: Build, tmp_path: Path) -> None:
@@ -179,6 +187,34 @@ def test_equal_rewards_do_not_spoil_the_weights(build: Build) -> None:
     assert torch.isfinite(weights_of(trainer)).all()
 
 
+def test_where_all_earn_the_same_the_policy_rests(build: Build, tmp_path: Path) -> None:
+    """Else what is left, the errors of the value function, would count for as much as rewards."""
+
+    def moved(memory: float) -> float:
+        batches: list[Any] = []
+
+        def reward(completions: list[str], **_: Any) -> list[float | None]:
+            batches.append(completions)
+            return share_of_letters(completions) if len(batches) < 4 else [0.5] * len(completions)
+
+        seen: list[float] = []
+        build(
+            reward,
+            output_dir=tmp_path / str(memory),
+            total_episodes=512,
+            batch_size=32,
+            micro_batch_size=32,
+            rollout_batch_size=32,
+            learning_rate=1e-2,
+            kl_coefficient=0.0,
+            advantage_memory=memory,
+            callbacks=[lambda figures: seen.append(figures["policy_kl"])],
+        ).train()
+        return sum(seen[4:])
+
+    assert moved(0.99) < 0.8 * moved(0.0)
+
+
 def test_episodes_without_a_reward_teach_nothing(build: Build, tmp_path: Path) -> None:
     """What the masked ones would have been rewarded with does not matter."""
 
@@ -288,10 +324,16 @@ def test_held_out_prompts_are_scored_and_leave_the_training_alone(
     assert summary["eval_first"]["eval_kl"] == 0.0
     assert summary["eval_last"]["eval_n"] == 9
     assert summary["eval_last"]["eval_reward"] == logged[-1]["eval_reward"]
+    rose = summary["eval_gain"]
+    ends = [summary[f"eval_{when}"]["eval_reward"] for when in ("first", "last")]
+    assert rose["mean"] == pytest.approx(ends[1] - ends[0])
+    assert rose["low"] < rose["mean"] < rose["high"]
+    assert rose["n"] == 9
     assert with_them.evaluate() == with_them.evaluate()  # the same chances each time
     again = build(eval_dataset=PROMPTS * 3, eval_updates=2).train()  # of a run that is done
     assert again["eval_first"] == summary["eval_first"]
     assert again["eval_last"] == summary["eval_last"]
+    assert again["eval_gain"] == rose
     with pytest.raises(ConfigError, match="no eval_dataset"):
         without.evaluate()
 

@@ -1,0 +1,66 @@
+"""A task of which the optimum is known: answer `ok`, and stop, from a policy that has no idea.
+
+A response earns a third for each of its first three tokens that is right: o, k, the end. The policy
+guesses among 259 tokens at first, so that what is right has to be found at each place by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+WORD = "ok"
+PROMPTS = [{"prompt": f"say {n}:"} for n in range(1, 4)]
+"""They end alike, as the prompts of a chat do. Where they do not, what is learned of one spoils
+another at first, and a response that is right but for a token may be too sure of it to change."""
+SETTINGS: dict[str, Any] = {
+    "total_episodes": 8192,
+    "batch_size": 64,
+    "micro_batch_size": 64,
+    "rollout_batch_size": 64,
+    "epochs": 2,
+    "learning_rate": 2e-3,
+    "max_grad_norm": 0.1,
+    "response_length": 5,
+    "kl_coefficient": 0.0,
+    "entropy_coefficient": 0.05,
+    "advantage_memory": 0.99,
+    "logged_samples": 0,
+    "save_updates": 10**6,
+}
+"""Of `PPOConfig`. Steps are small: two passes, and gradients cut to 0.1. Four passes with gradients
+cut to 1 move the policy by 0.1 to 0.3 nats a token in an update, and out of the optimum again. The
+entropy keeps places open where nothing was found yet: what pays at one is tried at all."""
+
+
+def reward_for(tokenizer: Any) -> Callable[..., list[float]]:
+    """The reward function, for the tokens of a policy."""
+    word = [*tokenizer.encode(WORD), tokenizer.eos_token_id]
+
+    def fixed_word(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        return [
+            sum(a == b for a, b in zip(ids, word, strict=False)) / len(word)
+            for ids in completion_ids
+        ]
+
+    return fixed_word
+
+
+def train(folder: Path, output: Path, seed: int, **given: Any) -> dict[str, Any]:
+    """Train the checkpoint in `folder`; the summary. 90 held-out responses measure it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rlaif.train.ppo import PPOConfig, PPOTrainer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    trainer = PPOTrainer(
+        AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        reward_for(tokenizer),
+        PPOConfig(output, seed=seed, **(SETTINGS | given)),
+        PROMPTS,
+        processing_class=tokenizer,
+        eval_dataset=PROMPTS * 30,
+    )
+    return trainer.train()
