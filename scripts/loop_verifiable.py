@@ -21,10 +21,15 @@ from rlaif.stats.text import words
 _SENTENCE = re.compile(r"[^.!?\n]*\w[^.!?\n]*")
 
 
+def commas(text: str) -> float:
+    """Commas for each word, 0 where there is no word."""
+    count = len(words(text))
+    return text.count(",") / count if count else 0.0
+
+
 def few_commas(text: str) -> float:
     """40 nats less for a comma a word; a response without words has none to spare."""
-    count = len(words(text))
-    return -40.0 * text.count(",") / count if count else -40.0
+    return -40.0 * commas(text) if words(text) else -40.0
 
 
 def plain_sentences(text: str) -> float:

@@ -219,7 +219,7 @@ def test_a_classifier_scores_and_takes_no_option_of_asking(
     )
     done = rlaif("judge", "compare", pairs, "-m", address, "-o", "c", "--method", "verdict")
     assert done.code == 2
-    assert "scores responses and writes none" in done.err
+    assert "gives rewards and no replies: it takes no 'verdict'" in done.err
 
 
 def test_a_classifier_with_labels_that_say_nothing_asks_which(

@@ -89,7 +89,7 @@ def test_the_whole_loop_is_commands_that_there_are(tmp_path: Path) -> None:
     lines = [line.split()[2:] for line in done.stdout.splitlines()]
     assert [line[0] for line in lines] == [
         *("constitution", "constitution", "train", "generate", "constitution", "prefer"),
-        *("train", "generate", "generate"),
+        *("train", "generate", "generate", *["judge"] * 4),
     ]
     root = typer.main.get_command(app)
     for line in lines:

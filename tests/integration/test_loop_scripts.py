@@ -34,9 +34,8 @@ def test_the_verifiable_objective_is_what_it_says(monkeypatch: pytest.MonkeyPatc
 
 def test_the_hackable_judge_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     made = script("loop_hackable", monkeypatch)
-    assert made.long_words("one two three") == pytest.approx(0.6)
-    assert made.distinct_words("one two two two") == 6.0
-    assert made.distinct_words("") == 0.0
+    assert made.much_detail("one, two, three four") == pytest.approx(20)
+    assert made.much_detail(",,,") == 0.0
 
 
 def test_an_experiment_ends_with_its_table_and_report(
