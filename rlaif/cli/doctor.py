@@ -33,6 +33,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "local": ("torch", "transformers", "accelerate", "gguf", "safetensors"),
     "train": ("datasets", "peft", "trl"),
     "service": ("starlette", "uvicorn", "httptools", "prometheus-client"),
+    "postgres": ("psycopg",),
 }
 """The packages that each extra brings; `train` brings those of `local` too."""
 
