@@ -159,6 +159,9 @@ class Bench:
         if not path.exists():
             return 0
         with closing(sqlite3.connect(path, timeout=30)) as store:
+            made = "SELECT count(*) FROM sqlite_master WHERE name = 'replies'"
+            if not store.execute(made).fetchone()[0]:  # the command is just making its store
+                return 0
             return int(store.execute("SELECT count(*) FROM replies").fetchone()[0])
 
     def unbroken(self) -> dict[str, Any]:
