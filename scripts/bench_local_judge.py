@@ -97,6 +97,7 @@ class Bench:
     """The three ways to judge, on one model."""
 
     def __init__(self, backend: LocalBackend, rubric: str, new_tokens: int, rows: int) -> None:
+        self._thread = backend._pool
         self.recorder = Recorder(backend)
         self.loaded = backend._loaded
         self.new_tokens, self.rows = new_tokens, rows
@@ -106,6 +107,14 @@ class Bench:
         self.points = PointwiseJudge(self.recorder, spec, method="expectation", **how)
         sampling = Sampling(max_tokens=new_tokens)
         self.written = PairwiseJudge(self.recorder, spec, sampling=sampling, reask=False)
+
+    def run(self, work: Any, *args: Any) -> Any:
+        """What `work` gives, done where the model runs.
+
+        Torch has helpers for each thread that uses it; with more of them than cores, all wait the
+        slow way.
+        """
+        return self._thread.submit(work, *args).result()
 
     def encode(self, requests: Sequence[Request]) -> list[Ids]:
         """The prompts in tokens."""
@@ -239,11 +248,11 @@ def measure(bench: Bench, chunk: Sequence[Comparison], sums: Sums, *, points: bo
     before = reader.tokens_read
     _timed(sums, "ours", _score_all if points else _compare_all, bench, chunk)
     read = reader.tokens_read - before
-    plain = _timed(sums, "no reuse", bench.no_reuse, requests)
+    plain = _timed(sums, "no reuse", bench.run, bench.no_reuse, requests)
     sums.judgments += len(requests)
     sums.tokens += sum(map(len, prompts))
     sums.tokens_read += read
-    sums.floor_s += read * bench.per_token(prompts)
+    sums.floor_s += read * bench.run(bench.per_token, prompts)
     for request, expected in zip(requests, plain, strict=True):
         said = dict(bench.recorder.said[request].tokens[0].top)
         gaps = [abs(math.exp(said[choice]) - p) for choice, p in expected.items()]
@@ -334,7 +343,7 @@ def main() -> None:
             measure(bench, graded, points, points=True)
         if decoded := chunk[: max(0, decode - start)]:
             requests = [r for c in decoded for r in bench.written.requests(c)]
-            both.parsed += _timed(both, "generate", bench.generate, requests)
+            both.parsed += _timed(both, "generate", bench.run, bench.generate, requests)
             both.generated += len(requests)
         print(f"{start + len(chunk)} of {len(pairs)} pairs", file=sys.stderr)
     kinds = {"pairs, both orders": both, "each criterion": points}

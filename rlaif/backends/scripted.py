@@ -45,6 +45,7 @@ class ScriptedBackend:
             replies themselves.
         model: The address it goes by.
         identity: What its completions are kept under, when more than the address matters.
+        record: Whether to keep every request in `requests`, which takes memory by the call.
     """
 
     def __init__(
@@ -53,12 +54,16 @@ class ScriptedBackend:
         *,
         model: str = "scripted/inline",
         identity: str | None = None,
+        record: bool = True,
     ) -> None:
         self._model = model
         self._identity = identity or model
         self._script: Script = script if callable(script) else _in_order(script)
         self.requests: list[Request] = []
-        """Every request so far, in the order of the calls."""
+        """Every request so far, in the order of the calls, if they are recorded."""
+        self.calls = 0
+        """How many requests it was asked."""
+        self._record = record
         self.in_flight = 0
         self.peak_in_flight = 0
         self.closed = False
@@ -71,18 +76,15 @@ class ScriptedBackend:
     def identity(self) -> str:
         return self._identity
 
-    @property
-    def calls(self) -> int:
-        """How many requests it was asked."""
-        return len(self.requests)
-
     async def complete(self, request: Request) -> Completion:
         """The reply that the script has for `request`.
 
         Raises:
             BackendError: the script says so, or has no reply left (then fatal).
         """
-        self.requests.append(request)
+        self.calls += 1
+        if self._record:
+            self.requests.append(request)
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
         started = time.perf_counter()
@@ -134,7 +136,7 @@ def load_script(path: str | Path) -> ScriptedBackend:
         raise SpecError("holds no replies", path=source)
     address = f"scripted/{path}"
     identity = f"{address}#sha256:{hashlib.sha256(content).hexdigest()}"
-    return ScriptedBackend(_from_lines(lines), model=address, identity=identity)
+    return ScriptedBackend(_from_lines(lines), model=address, identity=identity, record=False)
 
 
 _STRICT: dict[str, Any] = {"extra": "forbid"}

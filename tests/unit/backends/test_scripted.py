@@ -181,3 +181,12 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="not UTF-8") as failure:
         load_script(latin)
     assert failure.value.line == 2
+
+
+def test_a_script_from_a_file_counts_requests_and_keeps_none(tmp_path: Path) -> None:
+    path = tmp_path / "script.jsonl"
+    path.write_text('{"match": "", "reply": "Fine."}\n')
+    backend = load_script(path)
+    for prompt in ("x", "y"):
+        complete(backend, ask(prompt))
+    assert (backend.calls, backend.requests) == (2, [])
