@@ -37,6 +37,7 @@ def test_a_rerun_calls_nobody_and_memory_is_told(tmp_path, option):
     assert all(row["wrong"] == 0 and row["peak_mb"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_the_sdks_are_measured_beside_themselves(tmp_path):
     rows = run(tmp_path, "--sdk")["sdks"]
     assert [row["setting"] for row in rows] == ["openai, 8"] * 2 + ["anthropic, 8"] * 2

@@ -148,7 +148,7 @@ def test_completions_ranked_within_their_group(
     assert [row["judge/mean"] for row in logs] == pytest.approx([0.0, 0.0], abs=0.05)
 
 
-@pytest.mark.parametrize("kind", ["GRPO", "RLOO"])
+@pytest.mark.parametrize("kind", ["GRPO", pytest.param("RLOO", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("failure", ["unreadable", "budget", "outage"])
 def test_without_any_verdict_nothing_is_learned(
     kind: str, failure: str, tmp_path: Path, tiny_model: Path
