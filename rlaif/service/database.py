@@ -107,7 +107,8 @@ class Tables(Protocol):
 
     def row(self, statement: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row that a statement returns."""
-        ...
+        found = self.rows(statement, values)
+        return found[0] if found else None
 
     def change(self, statement: str, values: Sequence[Any] = ()) -> int:
         """How many rows a statement changed; `KeyTakenError` where a key is there already."""
@@ -134,7 +135,7 @@ class Tables(Protocol):
         ...
 
 
-class Database:
+class Database(Tables):
     """The file, and the one connection of this process to it. Any thread may use it.
 
     Args:
@@ -194,15 +195,6 @@ class Database:
                 raise KeyTakenError(str(error)) from error
             except sqlite3.Error as error:
                 raise StoreError(f"cannot use {self.path}: {reason(error)}") from error
-
-    def row(self, statement: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
-        """The first row that a statement returns.
-
-        Raises:
-            StoreError: as `rows`.
-        """
-        found = self.rows(statement, values)
-        return found[0] if found else None
 
     def change(self, statement: str, values: Sequence[Any] = ()) -> int:
         """How many rows a statement changed.

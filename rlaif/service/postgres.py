@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.errors import ConfigError
-from rlaif.service.database import TABLES, KeyTakenError
+from rlaif.service.database import TABLES, KeyTakenError, Tables
 from rlaif.store import postgres_claims
 from rlaif.store.postgres import Address, Link
 from rlaif.store.postgres_claims import PostgresClaims
@@ -25,7 +25,7 @@ _TYPES = {
 _SECRETS = "CREATE TABLE secrets (name TEXT PRIMARY KEY, value BYTEA NOT NULL)"
 
 
-class PostgresDatabase:
+class PostgresDatabase(Tables):
     """Tokens, runs and labels in a database that any number of servers share.
 
     Any thread may use it. Text takes no NUL there: it is kept as U+FFFD.
@@ -52,15 +52,6 @@ class PostgresDatabase:
             KeyTakenError: a row of that key is there already.
         """
         return self._done(statement, values)[0]
-
-    def row(self, statement: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
-        """The first row that a statement returns.
-
-        Raises:
-            StoreError: as `rows`.
-        """
-        found = self.rows(statement, values)
-        return found[0] if found else None
 
     def change(self, statement: str, values: Sequence[Any] = ()) -> int:
         """How many rows a statement changed.

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,3 +105,14 @@ def running(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@contextlib.contextmanager
+def serving(*words: object, home: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server process of any port with its URL; killed when the block ends, if it still runs."""
+    with running(start("serve", *words, "--port", "0", home=home)) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        found = re.search(r"http://\S+", line)
+        assert found, line
+        yield process, found[0]

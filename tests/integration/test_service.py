@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import threading
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +19,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.command import start
+from tests.integration.command import serving
 from tests.wire import ChatMessages, WireServer
 
 ROWS = [{"prompt": f"What is {n} and {n}?", "response": f"{2 * n}."} for n in range(120)]
 
 
-@contextmanager
-def served(folder: Path, *words: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server process with its URL; killed when the block ends, if it still runs."""
-    root = ("--root", folder / "root", "--port", "0")
-    process = start("serve", *words, *root, home=folder / "home")
-    assert process.stderr is not None
-    try:
-        line = process.stderr.readline().decode()
-        found = re.search(r"http://\S+", line)
-        assert found, line
-        yield process, found[0]
-    finally:
-        process.kill()
-        process.communicate(timeout=20)
+def served(
+    folder: Path, *words: object
+) -> AbstractContextManager[tuple[subprocess.Popen[bytes], str]]:
+    """A server process with its URL, whose root and home are in `folder`."""
+    return serving(*words, "--root", folder / "root", home=folder / "home")
 
 
 def upload_and_run(url: str, rows: list[dict[str, str]]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,12 +14,11 @@ import pytest
 
 from rlaif.service.app import OPERATIONS
 from rlaif.service.config import JudgeConfig, ServiceConfig
+from tests.integration.browser import Page, needs_chromium, page_of
 from tests.unit.service.conftest import Running, listening
 
-sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.base")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+pytestmark = needs_chromium
 
 LOOKS = [("light", 1280), ("dark", 390)]
 OTHER_LOOKS = [("light", 390), ("dark", 1280)]
@@ -31,8 +29,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 PAGES = {one.path for one in OPERATIONS if one.tag == "pages" and one.method == "GET"}
 PAGES -= {"/static/{name}"}
-
-Page = Any
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +83,12 @@ def _a_run(running: Running, kind: str, fields: dict[str, Any], **more: str) -> 
 def page(served: tuple[Running, str]) -> Iterator[Page]:
     """A page of a browser in which somebody signed in, by keyboard."""
     running, token = served
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(bypass_csp=True).new_page()
+    with page_of(bypass_csp=True) as page:
         page.goto(f"{running.url}/login")
         page.keyboard.type(token)
         page.keyboard.press("Enter")
         page.wait_for_url(f"{running.url}/")
         yield page
-        browser.close()
 
 
 def found(page: Page, running: Running) -> dict[str, str]:

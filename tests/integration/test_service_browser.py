@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.browser import needs_chromium, watched_page
 from tests.integration.test_service import served
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+pytestmark = needs_chromium
 
 EVIL = "<script>document.title='taken'</script>"
 
@@ -48,15 +46,7 @@ def test_a_run_is_made_watched_read_and_judged_by_keyboard(
     service: tuple[str, Path], scheme: str, width: int
 ) -> None:
     url, pairs = service
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
-        page = context.new_page()
-        wrong: list[str] = []
-        hosts: set[str] = set()
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    with watched_page(url, scheme, width) as page:
         _make_a_run(page, url, pairs, scheme)
         run = page.url
         _read_verdicts(page, run)
@@ -66,9 +56,6 @@ def test_a_run_is_made_watched_read_and_judged_by_keyboard(
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             assert page.title() != "taken"
             assert page.evaluate(UNNAMED) == [], path
-        browser.close()
-    assert wrong == []
-    assert hosts == {url.removeprefix("http://")}
 
 
 UNNAMED = """() => [...document.querySelectorAll("input, select, button, a, progress")]

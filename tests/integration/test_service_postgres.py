@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import subprocess
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.integration.command import rlaif, start
+from tests.integration.command import rlaif, serving
 from tests.integration.test_service import ROWS, Asked, until, upload_and_run
 from tests.wire import WireServer
 
 SECRET = "hunter2hunter2"
-
-
-@contextmanager
-def served(home: Path, *words: object) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server process with its URL; killed when the block ends, if it still runs."""
-    process = start("serve", *words, "--port", "0", home=home)
-    assert process.stderr is not None
-    try:
-        line = process.stderr.readline().decode()
-        found = re.search(r"http://\S+", line)
-        assert found, line
-        yield process, found[0]
-    finally:
-        process.kill()
-        process.communicate(timeout=60)
 
 
 @pytest.mark.slow
@@ -48,7 +29,7 @@ def test_a_run_goes_on_at_the_other_server_and_nothing_answered_is_asked_again(
             + "'}\n"
         )
         words = ("-c", config, "--store", postgres_url, "--root", tmp_path / "shared")
-        both = served(tmp_path / "a", *words), served(tmp_path / "b", *words)
+        both = serving(*words, home=tmp_path / "a"), serving(*words, home=tmp_path / "b")
         with both[0] as (first, url), both[1] as (second, other):
             second.send_signal(signal.SIGSTOP)  # so that the first takes the run
             name = upload_and_run(url, ROWS)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from rlaif.service.config import JudgeConfig, ServiceConfig
+from tests.integration.browser import needs_chromium, watched_page
 from tests.unit.service.conftest import Running, listening
 from tests.unit.service.test_pages import judged, shown
 from tests.unit.service.test_runs import ended, send
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+pytestmark = needs_chromium
 
 EVIL = "<script>document.title='taken'</script>"
 RUBRIC = """
@@ -66,15 +64,7 @@ def test_ten_ratings_are_given_by_keyboard_alone(
     service: tuple[Running, str, str], scheme: str, width: int
 ) -> None:
     running, one, two = service
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900})
-        page = context.new_page()
-        wrong: list[str] = []
-        hosts: set[str] = set()
-        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+    with watched_page(running.url, scheme, width) as page:
         running.service.database.change("DELETE FROM labels")
         _one_key_each(page, f"{running.url}/runs/{one}/label")
         _two_grades_each(page, f"{running.url}/runs/{two}/label")
@@ -83,9 +73,6 @@ def test_ten_ratings_are_given_by_keyboard_alone(
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             assert page.title() != "taken"
         _labelled_by_two(page, running, one)
-        browser.close()
-    assert wrong == []
-    assert hosts == {running.url.removeprefix("http://")}
     assert _levels(running, one) == [2, 3, 3, 4, 4, 5]
     assert _levels(running, two, "depth") == [1, 2, 3, 4, 10]
 
