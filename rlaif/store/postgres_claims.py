@@ -45,29 +45,28 @@ class Owner:
 
     def __init__(self) -> None:
         self.held: set[bytes] = set()
-        self._number = 0
-        self._begun = False
+        self._numbers: list[int] = []
+        """This session's, last, after those that `held` may still be written under."""
         self._mended_s = float("-inf")
+
+    @property
+    def _number(self) -> int:
+        return self._numbers[-1]
 
     def begin(self, db: Connection) -> None:
         """Take a lock for the new session `db`, and what was held by the one before."""
-        before, held = self._number, sorted(self.held)
-        while True:
-            self._number = 1 + secrets.randbelow(2**31 - 1)
-            row = db.execute(
-                "SELECT pg_try_advisory_lock(%s, %s)", (CLASS, self._number)
-            ).fetchone()
-            if row is not None and row[0]:
-                break
+        again = bool(self._numbers)
+        self._numbers.append(_locked(db))
         # of another owner of that number, long ago
         db.execute("DELETE FROM claims WHERE owner = %s", (self._number,))
-        if self._begun:
+        if again:
             self._mended_s = time.monotonic()
-            rows = db.execute(_TAKE, (self._number, held, [before, self._number], False)).fetchall()
-            self.held.intersection_update(digest for (digest,) in rows)
+            taken = (self._number, sorted(self.held), self._numbers, False)
+            self.held.intersection_update(digest for (digest,) in db.execute(_TAKE, taken))
         else:
-            self._begun = True
             db.execute(f"DELETE FROM claims WHERE {_DEAD}")  # noqa: S608
+        # only now: where this connection broke on the way, the next one must look under all of them
+        del self._numbers[:-1]
 
     def take(self, db: Connection, digests: Iterable[bytes]) -> set[bytes]:
         """Those of `digests` that are now held by this owner, and were held by nobody before."""
@@ -88,6 +87,15 @@ class Owner:
             db.execute(
                 "DELETE FROM claims WHERE digest = ANY(%s) AND owner = %s", (going, self._number)
             )
+
+
+def _locked(db: Connection) -> int:
+    """A number that only this session has the lock of."""
+    while True:
+        number = 1 + secrets.randbelow(2**31 - 1)
+        row = db.execute("SELECT pg_try_advisory_lock(%s, %s)", (CLASS, number)).fetchone()
+        if row is not None and row[0]:
+            return number
 
 
 class PostgresClaims:

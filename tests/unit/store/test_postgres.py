@@ -210,6 +210,19 @@ def test_a_claim_that_was_lost_meanwhile_is_known_to_be(
         assert other.holds(DIGEST)
 
 
+def test_a_claim_outlives_a_mending_that_fails_halfway(address: Address) -> None:
+    with claiming(address) as begin:
+        one, other = begin(), begin()
+        assert one.take(DIGEST)
+        end_sessions(address)
+        once(address, "ALTER TABLE claims RENAME TO aside")
+        with pytest.raises(StoreError):
+            one.holds(DIGEST)
+        once(address, "ALTER TABLE aside RENAME TO claims")
+        assert one.holds(DIGEST)
+        assert not other.take(DIGEST)
+
+
 def test_a_claim_of_a_dead_server_is_free_at_once(address: Address) -> None:
     with claiming(address) as begin:
         dead, other = begin(), begin()
