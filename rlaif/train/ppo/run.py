@@ -120,6 +120,8 @@ def train_ppo(
     summary = trainer.train()
     summary |= {"dtype": config["dtype"], "wall_s": round(time.monotonic() - started, 1)}
     if alarms is not None:
+        if workers.is_main and not trainer.samples:  # an earlier process made the last update
+            alarms.recall(args.output_dir)
         summary["alarms"] = alarms.as_dict()
     if workers.is_main:
         run.folder.write_json("summary.json", summary)

@@ -13,7 +13,7 @@ from rlaif.errors import BackendError, ConfigError
 from rlaif.report.page import render_page
 from rlaif.report.training import training_page
 from rlaif.train.online_alarms import OnlineAlarms
-from rlaif.train.ppo import PPOConfig, ServedPolicy
+from rlaif.train.ppo import PPOConfig, PPOTrainer, ServedPolicy
 from rlaif.train.ppo.run import train_ppo
 from rlaif.types import Completion, Request
 from tests.unit.train.ppo.conftest import PROMPTS, rows_of, share_of_letters
@@ -116,8 +116,12 @@ def _gold(completions: list[str], **_: Any) -> list[float | None]:
     return [len(set(text)) / 3 for text in completions]
 
 
+def _no_room(*_: object) -> None:
+    raise OSError("no room")
+
+
 def test_a_run_that_games_its_judge_ends_with_the_alarms_that_say_so(
-    flat_model: Path, tmp_path: Path
+    flat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(name: str, alarms: OnlineAlarms, **more: Any) -> dict[str, Any]:
         given: dict[str, Any] = {
@@ -150,6 +154,15 @@ def test_a_run_that_games_its_judge_ends_with_the_alarms_that_say_so(
     assert len(told) == len(fired)
     assert json.loads((tmp_path / "gamed" / "summary.json").read_text()) == gamed
     assert "gold_trend" in render_page(training_page(tmp_path / "gamed"))
+
+    # ended after the last checkpoint, before the model was kept: there is no update left to make
+    short = {"total_episodes": 720}
+    with monkeypatch.context() as patched:
+        patched.setattr(PPOTrainer, "save_model", _no_room)
+        with pytest.raises(OSError, match="no room"):
+            run("resumed", OnlineAlarms(gold="reward/_gold", stop=False), **short)
+    resumed = run("resumed", OnlineAlarms(gold="reward/_gold", stop=False), **short)
+    assert {row["name"] for row in resumed["alarms"]["fired"]} >= {"gold_trend", "entropy"}
 
     quiet = run(
         "quiet", OnlineAlarms(gold="reward/_gold"), learning_rate=1e-6, epochs=1, total_episodes=720
