@@ -150,11 +150,7 @@ class Database(Tables):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot open {path}: {error.strerror or error}") from error
-        with opening(path, 30.0) as self._db:
+        with opening(path, "service's database", 30.0) as self._db:
             self._prepare()
         path.chmod(0o600)
 

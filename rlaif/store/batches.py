@@ -82,11 +82,7 @@ class BatchBook:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot open the book of batches {path}: {error}") from error
-        with opening(path, 60.0) as self._db:
+        with opening(path, "book of batches", 60.0) as self._db:
             patiently(self._prepare)
 
     def intend(self, model: str, digests: Sequence[str]) -> SentBatch:

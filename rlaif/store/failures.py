@@ -53,34 +53,38 @@ def reason(error: sqlite3.Error) -> str:
 
 
 @contextmanager
-def opening(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
+def opening(path: Path, what: str, timeout_s: float) -> Iterator[sqlite3.Connection]:
     """A connection that any thread may use, for what prepares the file; closed where that fails.
 
     Args:
-        path: The file; made when absent, its folder is not.
+        path: The file; made, with its folder, when absent.
+        what: What the file is, for errors.
         timeout_s: Longest wait of one statement for another process.
 
     Raises:
-        StoreError: SQLite cannot open the file, or what is done inside fails in SQLite.
+        StoreError: the folder cannot be made, SQLite cannot open the file, or what is done inside
+            fails in SQLite.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=timeout_s, isolation_level=None, check_same_thread=False)
+    except OSError as error:
+        raise StoreError(f"cannot open the {what} {path}: {error.strerror or error}") from error
     except sqlite3.Error as error:
-        raise StoreError(why_not_opened(path, error)) from error
+        raise StoreError(_why_not_opened(path, what, error)) from error
     try:
         yield db
     except sqlite3.Error as error:
         db.close()
-        raise StoreError(why_not_opened(path, error)) from error
+        raise StoreError(_why_not_opened(path, what, error)) from error
     except BaseException:
         db.close()
         raise
 
 
-def why_not_opened(path: Path, error: sqlite3.Error) -> str:
-    """Why the store at `path` cannot be opened, in one line."""
+def _why_not_opened(path: Path, what: str, error: sqlite3.Error) -> str:
     if _code(error) in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
-        return f"{path} is not a readable reply store ({error}); move it away to start a new one"
+        return f"{path} is not a readable {what} ({error}); move it away to start a new one"
     if _code(error) in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
-        return f"cannot open the reply store {path}: {error} (its folder must be writable)"
-    return f"cannot open the reply store {path}: {reason(error)}"
+        return f"cannot open the {what} {path}: {error} (its folder must be writable)"
+    return f"cannot open the {what} {path}: {reason(error)}"

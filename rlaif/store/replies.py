@@ -82,11 +82,7 @@ class ReplyStore:
         self._claims = Claims(path.with_name(path.name + "-claims"))
         self._checkpointer = Checkpointer(path)
         self._told = False
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot open the reply store {path}: {error}") from error
-        with opening(path, 60.0) as self._db:
+        with opening(path, "reply store", 60.0) as self._db:
             patiently(lambda: schema.prepare(self._db, path))
             # from here on nobody waits inside SQLite, where an event loop would stand still
             self._db.execute("PRAGMA busy_timeout = 0")

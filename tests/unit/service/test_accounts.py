@@ -128,7 +128,7 @@ def test_another_program_s_database_is_left_alone(tmp_path: Path) -> None:
         Database(newer)
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"no database at all" * 100)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="not a readable service's database"):
         Database(broken)
     with pytest.raises(StoreError, match="cannot open"):
         Database(broken / "below" / "a.sqlite")

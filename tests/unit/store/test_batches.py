@@ -95,7 +95,7 @@ def test_a_newer_file_is_left_untouched(path: Path) -> None:
 def test_what_is_no_database_is_said(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("x" * 5000)
-    with pytest.raises(StoreError, match="is not a readable"):
+    with pytest.raises(StoreError, match="is not a readable book of batches"):
         BatchBook(path)
     with pytest.raises(StoreError, match="cannot open"):
         BatchBook(path.parent)
