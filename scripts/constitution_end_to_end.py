@@ -4,21 +4,23 @@
     python scripts/constitution_end_to_end.py PROMPTS.jsonl -o folder          # an hour or two
     python scripts/constitution_end_to_end.py PROMPTS.jsonl -o folder --prompts 8 --plan
 
-1. critique   first responses, criticized and revised; kept where --judge prefers the revision. No
-              model judges its own work: without --judge, what has no fault is kept
+1. critique   first responses, criticized and revised; kept where --judge prefers the revision:
+              without --judge, where it has no fault
 2. export     rows to train on: revisions, and the pairs that were judged
 3. sft        the model that imitates the revisions, where any was kept
 4. generate   two responses to each prompt, by that model
-5. compare    the label of each pair by a principle, soft, both orders
+5. compare    the label of each pair by a principle, soft, both orders, by --judge or the model
 6. prefer     the labels as preference rows
 7. dpo        the model trained on them
 8. after      the trained model answers the prompts that training never saw
-9. score      both answers, by two rubrics
-10. table     before and after on those prompts: scores, words, refusals, stock phrases
+9. score      both answers, by two rubrics, by --judge or the model
+10. table     before and after on those prompts: scores with 95 % intervals, words, refusals, stock
+              phrases
 
 A model of 135 million parameters writes no critique worth the name, and its labels are near chance.
 What the run shows is that every step takes what the one before it made, and what the checks say of
-such a model; that the model became harmless it cannot show. Any other model goes with -m.
+such a model; that the model became harmless it cannot show, and scores that a model gives its own
+answers show nothing either: --judge names another. Any other model goes with -m.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def steps(options: argparse.Namespace, train: Path, held_out: Path) -> Iterator[
            "--examples", 1, *short, "-o", chains)  # fmt: skip
     yield ("constitution", "export", chains, *mix, "--max-length-ratio", 8, "-o", folder / "rows")
     policy = model
-    if options.plan or any((folder / "rows" / "sft").glob("train.jsonl")):
+    if options.plan or (folder / "rows" / "sft" / "train.jsonl").is_file():
         policy = f"local/{folder / 'sft'}"
         yield "train", "sft", folder / "rows" / "sft", "-m", model, "-o", folder / "sft"
     yield "generate", train, "-m", policy, "--max-failures", 1, "-n", 2, *short, "-o", drawn
@@ -88,7 +90,7 @@ def steps(options: argparse.Namespace, train: Path, held_out: Path) -> Iterator[
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
-    """What the responses before and after are like, with 95 % intervals by prompt."""
+    """What the responses before and after are like; scores with 95 % intervals by prompt."""
     return [_measured(folder, name) for name in ("before", "after")]
 
 
@@ -121,7 +123,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="JSONL of prompts")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("-m", "--model", default="local/smollm2-135m")
-    parser.add_argument("--judge", help="by default the model itself")
+    parser.add_argument("--judge", help="by default the model itself, and none in step 1")
     parser.add_argument("-c", "--constitution", default="harmlessness")
     parser.add_argument("--mix", type=Path, help="helpfulness rows, one for each revision")
     parser.add_argument("-n", "--rounds", type=int, default=1)

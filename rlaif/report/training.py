@@ -63,8 +63,7 @@ PANELS = (
 )
 """What is drawn, in this order; all that is logged stands in the table below."""
 
-_OF_PREFERENCES = ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies")
-"""What DPO logs beside the rewards that have a source."""
+_NAMED = frozenset(name for panel in PANELS for name in panel.names)
 
 
 def training_page(path: Path) -> Page:
@@ -101,9 +100,7 @@ def panels(rows: Sequence[Mapping[str, Any]], prefix: str = "") -> list[Block]:
     charts: list[Block] = []
     for panel in PANELS:
         names = [n for n in panel.names if _points(rows, n)]
-        names += [
-            n for p in panel.prefixes for n in _with_prefix(rows, p) if n not in _OF_PREFERENCES
-        ]
+        names += [n for p in panel.prefixes for n in _with_prefix(rows, p)]
         series = [(name, *_points(rows, name)) for name in names]
         if not series:
             continue
@@ -148,7 +145,9 @@ def _step(row: Mapping[str, Any], place: int) -> float:
 
 
 def _with_prefix(rows: Sequence[Mapping[str, Any]], prefix: str) -> list[str]:
-    names = dict.fromkeys(name for row in rows for name in row if name.startswith(prefix))
+    names = dict.fromkeys(
+        n for row in rows for n in row if n.startswith(prefix) and n not in _NAMED
+    )
     # spreads and the like would squeeze the means that the chart is of
     return [n for n in names if _points(rows, n) and not n.endswith(("/std", "_sd"))][:6]
 

@@ -411,8 +411,8 @@ class PPOTrainer:
         self.optimizer.load_state_dict(tensors["optimizer"])
         self.kl.coefficient = state["coefficient"]
         self._unrewarded = state["unrewarded"]
-        self._usual.total, self._usual.weight = state.get("usual_spread", (0.0, 0.0))
-        self._rewards_before = state.get("rewards_before", [])
+        self._usual.total, self._usual.weight = state["usual_spread"]
+        self._rewards_before = state["rewards_before"]
         self.update = state["update"]
 
 
