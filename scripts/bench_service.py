@@ -2,10 +2,11 @@
 
     python scripts/bench_service.py --requests 20000 --clients 500 --verdicts 100000
 
-A server judged by an instant script runs in a process of its own, and beside it a FastAPI endpoint
+A server judged by an instant script runs in a process of its own, and after it a FastAPI endpoint
 of a few lines that does no work, as reward servers are often written. Both get the same load from
 clients in this process. With `--verdicts`, also how long each page takes of two runs that large;
-with `--store URL`, what the service keeps is kept in PostgreSQL. Prints one JSON object.
+with `--store URL`, what the service keeps is kept in PostgreSQL. Prints tables, and all of it as
+one JSON object, which `--json` writes to a file instead.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import uvloop
 
+from rlaif.cli.output import table
+
 MINIMAL = """
-import sys
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 import uvicorn
@@ -42,8 +45,7 @@ async def get_reward(request: Request):
     return JSONResponse({"rewards": rewards, "scores": rewards, "extra_logs": {"x": rewards}})
 
 
-print(f"http://127.0.0.1:{sys.argv[1]}", file=sys.stderr, flush=True)
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False)
+uvicorn.run(app, host="127.0.0.1", port={port}, log_level="error", access_log=False)
 """
 CHOICES = {
     "one": '{"match": "", "reply": "[[A]]"}\n',
@@ -144,6 +146,7 @@ async def wait_until_open(url: str) -> None:
                     return
             except aiohttp.ClientError:
                 await asyncio.sleep(0.1)
+    raise SystemExit("the minimal endpoint did not begin")
 
 
 def score_bodies(n: int, salt: str) -> list[bytes]:
@@ -226,7 +229,8 @@ def reward_bodies(n: int) -> list[bytes]:
 async def bench(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     script = folder / "script.jsonl"
     script.write_text('{"match": "", "reply": "Fine. [[4]]"}\n')
-    (folder / "minimal.py").write_text(MINIMAL)
+    port = free_port()
+    (folder / "minimal.py").write_text(MINIMAL.replace("{port}", str(port)))
     config = folder / "service.yaml"
     config.write_text(f"judges:\n  default: {{model: scripted/{script}}}\n")
     for name, lines in CHOICES.items():
@@ -253,8 +257,8 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> dict[str, object
         if arguments.verdicts:
             found["pages_ms"] = await pages(url, arguments.verdicts)
             found["rss_mb"].append(round(rss_mb(child.pid)))
-    with process(str(folder / "minimal.py"), str(free_port()), env=env) as child:
-        url = wait_for(child, r"(http://\S+)") + "/get_reward"
+    with process(str(folder / "minimal.py"), env=env) as child:
+        url = f"http://127.0.0.1:{port}/get_reward"
         await wait_until_open(url)
         await load(url, reward_bodies(100), 32, child.pid)
         found["minimal_one"] = await load(url, bodies, clients, child.pid)
@@ -269,6 +273,19 @@ async def bench(arguments: argparse.Namespace, folder: Path) -> dict[str, object
     return found
 
 
+def show(found: dict[str, Any]) -> None:
+    """Print what was asked, and what share of the minimal endpoint's rate that is."""
+    columns = ("per_second", "cpu_us", "p50_ms", "p99_ms", "errors")
+    loads = [name for name, one in found.items() if isinstance(one, dict) and "cpu_us" in one]
+    rows = [
+        [name, *(found[name][c] for c in columns), found.get(f"ratio_{name}", {}).get("throughput")]
+        for name in loads
+    ]
+    table("load", ("", *columns, "of minimal"), rows, note=f"RSS {found['rss_mb']} MiB")
+    if "pages_ms" in found:
+        table("pages, ms", ("", "median", "worst"), [(k, *v) for k, v in found["pages_ms"].items()])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=20_000)
@@ -276,9 +293,16 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=3000)
     parser.add_argument("--verdicts", type=int, default=0)
     parser.add_argument("--store", metavar="URL")
+    parser.add_argument("--json", type=Path, help="a file for all of it")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(uvloop.run(bench(arguments, Path(folder))), indent=2))
+        found = uvloop.run(bench(arguments, Path(folder)))
+    show(found)
+    text = json.dumps(found, indent=2)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+    else:
+        print(text)
 
 
 if __name__ == "__main__":

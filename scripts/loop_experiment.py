@@ -72,9 +72,7 @@ def prompts(split: str, most: int) -> list[Item]:
     return [item for item in rows if item.meta["split"] == split][:most]
 
 
-def run_experiment(
-    given: argparse.Namespace, judge: Seat, gold: Seat, **spec: Any
-) -> dict[str, Any]:
+def run_experiment(given: argparse.Namespace, judge: Seat, gold: Seat) -> dict[str, Any]:
     """The table of a loop with these judges, printed, with its report beside it."""
     home = Path(os.environ.get("RLAIF_HOME", Path.home() / ".cache" / "rlaif")).expanduser()
     settings = {"learning_rate": given.learning_rate, "batch_size": 4}
@@ -91,7 +89,6 @@ def run_experiment(
             "judge": {"model": judge.identity},
             "held_out_judge": {"model": gold.identity},
             "train": {"settings": settings},
-            **spec,
         }
     )
     given.output.mkdir(parents=True, exist_ok=True)
