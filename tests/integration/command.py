@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -13,8 +14,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
+
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -43,6 +47,12 @@ class Result:
         assert lines[0].startswith("error: ")
         assert self.out == ""
         return lines[0].removeprefix("error: ")
+
+
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script of that name, as a module."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    return importlib.import_module(name)
 
 
 def rlaif(*words: object, stdin: bytes = b"") -> Result:

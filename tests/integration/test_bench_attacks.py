@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import sys
@@ -11,20 +10,12 @@ from types import ModuleType
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.integration.command import script
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = REPOSITORY / "scripts" / "bench_attacks.py"
-    spec = importlib.util.spec_from_file_location("bench_attacks", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "bench_attacks", module)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    spec.loader.exec_module(module)
-    return module
+    return script("bench_attacks", monkeypatch)
 
 
 def _line(match: str, p_first: float) -> dict[str, object]:

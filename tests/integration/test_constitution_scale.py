@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -13,19 +12,9 @@ from typing import Any
 import pytest
 
 from tests.batch_wire import BatchServer
-from tests.integration.command import REPOSITORY, Result, rlaif, rows, write_rows
+from tests.integration.command import REPOSITORY, Result, rlaif, rows, script, write_rows
 
 SCRIPT = REPOSITORY / "scripts" / "bench_constitution.py"
-
-
-def spoken(messages: list[dict[str, str]]) -> str:
-    """What the benchmark's server says: drafts that count up, and a verdict for the later one."""
-    spec = importlib.util.spec_from_file_location("bench_constitution", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return str(module.spoken(messages))
 
 
 def test_a_killed_run_asks_again_for_nothing_and_ends_the_same(tmp_path: Path) -> None:
@@ -61,7 +50,8 @@ def test_rounds_become_batches(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
         judge = ("--judge", "anthropic/judge", "--judge-url", server.origin)
         return rlaif(*words, *judge, "-n", 4, "-o", out, "--json", *more)
 
-    with BatchServer(spoken) as server:
+    # drafts that count up, and a verdict for the later one
+    with BatchServer(script("bench_constitution", monkeypatch).spoken) as server:
         live = critique(server, "live")
         assert (live.code, server.calls) == (0, 12 * 17), live.err
         for file in home.glob("replies.sqlite*"):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.integration import disks
 from tests.integration.command import REPOSITORY, Result, rlaif, rows, write_rows
 from tests.wire import WireServer
 
@@ -34,27 +33,8 @@ def data() -> Path:
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A folder on a file system of its own, of 256 kB.
-
-    It lies outside pytest's folders: a mount that a killed run left would make every later run fail
-    to clean up.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="rlaif-small-disk-"))
-    if not _mounted(folder, "size=256k"):
-        folder.rmdir()
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    # lazily: who holds the run folder's lock lets go of it when it is collected
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-    folder.rmdir()
-
-
-def _mounted(folder: Path, options: str) -> bool:
-    mount = shutil.which("mount")
-    if mount is None or sys.platform != "linux":
-        return False
-    words = [mount, "-t", "tmpfs", "-o", options, "none", str(folder)]
-    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    with disks.small_disk("256k") as folder:
+        yield folder
 
 
 def _words(data: Path, server: WireServer, run: Path) -> tuple[object, ...]:
@@ -110,7 +90,7 @@ def test_a_full_disk_under_the_store(
         assert rlaif(*_words(data, server, Path("run"))).code == 1
         kept = _kept(small_disk)
         assert 0 < kept < 2 * PAIRS
-        assert _mounted(small_disk, "remount,size=64m")
+        assert disks.mounted(small_disk, "remount,size=64m")
         _goes_on(data, server, Path("run"), kept)
 
 
@@ -122,7 +102,7 @@ def test_a_full_disk_under_the_run_folder(small_disk: Path, data: Path, home: Pa
         assert done.error == f"cannot write {run / 'verdicts.jsonl'}: No space left on device"
         assert sorted(p.name for p in run.iterdir()) == ["config.json", "verdicts.jsonl.partial"]
         kept = _kept(home)
-        assert _mounted(small_disk, "remount,size=64m")
+        assert disks.mounted(small_disk, "remount,size=64m")
         _goes_on(data, server, run, kept)
 
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.integration.command import script
 
 pytest.importorskip("trl")
 
 SMALL = ["--rounds", "1", "--prompts", "3", "--held-out", "3", "--candidates", "2", "--tokens", "8"]
-
-
-def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
-    return importlib.import_module(name)
 
 
 def test_the_verifiable_objective_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,6 @@ import json
 import random
 import signal
 import socket
-import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.integration.test_full_disk_cli import _mounted as mounted
+from tests.integration import disks
 from tests.integration.test_service import served, until
 from tests.unit.service.conftest import Running, Serve, script, serve
 from tests.wire import WireServer
@@ -234,14 +232,8 @@ def test_a_judge_that_hangs_holds_up_neither_the_service_nor_its_end(tmp_path: P
 
 @pytest.fixture
 def small_disk() -> Iterator[Path]:
-    """A folder on a file system of its own, of 1 MB."""
-    folder = Path(tempfile.mkdtemp(prefix="rlaif-small-disk-"))
-    if not mounted(folder, f"size={SPACE}"):
-        folder.rmdir()
-        pytest.skip("no file system can be mounted here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-    folder.rmdir()
+    with disks.small_disk(str(SPACE)) as folder:
+        yield folder
 
 
 @pytest.mark.slow
@@ -268,7 +260,7 @@ def test_a_full_disk_under_the_service(small_disk: Path, tmp_path: Path) -> None
             assert httpx.get(f"{url}/healthz").status_code == 200
             time.sleep(3.0)
             assert len(asked) <= before + 1  # what cannot be kept is not asked over and over
-            assert mounted(small_disk, "remount,size=64m")
+            assert disks.mounted(small_disk, "remount,size=64m")
             run = until(url, name, lambda run: run["state"] != "running")
             assert run["state"] == "failed"
             assert "the disk is full" in run["error"] or "No space left" in run["error"]
