@@ -41,6 +41,7 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])  # type: ignore[union-attr]
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--episodes", type=int, default=SETTINGS["total_episodes"])
     parser.add_argument("--advantage-memory", type=float, default=SETTINGS["advantage_memory"])
     given = parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         model = build_tiny(Path(name) / "model", sharpness=0.1)
         print(f"{'seed':>4}{'episodes to 0.9':>18}{'held-out reward':>18}{'CPU s':>8}")
-        for seed in range(given.seeds):
+        for seed in range(given.first_seed, given.first_seed + given.seeds):
             began = time.process_time()
             output = Path(name) / str(seed)
             more = {

@@ -97,7 +97,8 @@ class PPOConfig:
     kl_horizon: int = 10_000
     """Episodes over which it is steered."""
     kl_stop: float | None = None
-    """Nats a token from the policy that sampled, at which an update's epochs end."""
+    """Nats a token from the policy that sampled, at which an update ends: looked at before each of
+    its steps, over the mini-batch that the step would be made on."""
     whiten_rewards: bool = False
     whiten_advantages: bool = True
     advantage_memory: float = 0.0

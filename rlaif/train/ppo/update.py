@@ -159,7 +159,7 @@ def learn(
     args: PPOConfig,
     workers: Workers,
 ) -> dict[str, Any]:
-    """Move the weights by a batch; the figures of the last epoch.
+    """Move the weights by a batch; the figures of the last epoch that made a step.
 
     The first epoch takes the episodes in the groups in which they were read, so that its first
     ratio is 1 exactly.
@@ -175,14 +175,16 @@ def learn(
         if epoch:
             order = torch.randperm(args.batch_size, generator=chance)
         sums = _Sums()
-        for mini in _minis(batch.episodes, args, order):
-            _step(actor, optimizer, batch, mini, args, sums, workers)
+        minis = _minis(batch.episodes, args, order)
+        went_on = all(_step(actor, optimizer, batch, mini, args, sums, workers) for mini in minis)
+        if figures and not sums.norms:
+            break  # no step was made: the figures are of the epoch before
         found = sums.means(workers)
         figures = found | {
             "epochs": epoch + 1,
             "first_ratio": found["first_ratio"] if not epoch else figures["first_ratio"],
         }
-        if args.kl_stop is not None and figures["policy_kl"] > args.kl_stop:
+        if not went_on:
             break
     return figures
 
@@ -195,14 +197,19 @@ def _step(
     args: PPOConfig,
     sums: _Sums,
     workers: Workers,
-) -> None:
-    """One step of the optimizer on the episodes of a mini-batch that have a reward."""
+) -> bool:
+    """One step of the optimizer on the episodes of a mini-batch that have a reward.
+
+    Returns:
+        Whether the policy is still near the one that sampled; where not, no step was made.
+    """
     import torch
 
     learned = batch.episodes.response_mask * batch.keep[:, None]
     total = sum(float(learned[places].sum()) for places in mini)
     if not total:
-        return
+        return True
+    strayed = 0.0
     optimizer.zero_grad(set_to_none=True)
     for places in mini[workers.rank :: workers.count]:
         mask = learned[places]
@@ -212,6 +219,9 @@ def _step(
             loss, told = _loss(actor, batch, places, mask, args)
         (loss * (mask.sum() / total)).backward()
         sums.add(told, mask.sum())
+        strayed += float(told["policy_kl"] * mask.sum()) / total
+    if args.kl_stop is not None and sum(workers.everyones(strayed)) > args.kl_stop:
+        return False
     moving = [p for p in actor.parameters() if p.requires_grad]
     workers.add_gradients(moving)
     norm = float(torch.nn.utils.clip_grad_norm_(moving, args.max_grad_norm))
@@ -219,6 +229,7 @@ def _step(
         raise DataError("the gradient is not finite: lower learning_rate, or the rewards' scale")
     optimizer.step()
     sums.norms.append(norm)
+    return True
 
 
 def _loss(
@@ -284,7 +295,7 @@ class _Sums:
             name: sum(sums.get(name, 0.0) for sums, _, _ in found) / tokens for name in names
         }
         made["first_ratio"] = next((first for _, _, first in found if first is not None), None)
-        made["grad_norm"] = sum(self.norms) / len(self.norms)
+        made["grad_norm"] = sum(self.norms) / max(len(self.norms), 1)
         return made
 
 
