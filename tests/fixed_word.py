@@ -33,9 +33,9 @@ SETTINGS: dict[str, Any] = {
 """Of `PPOConfig`. An update has about as many responses as there are tokens to guess from, so that
 what is right at a place is found before the policy is sure of something else there: of 64, one run
 in five ended with two places of three. Steps are small, two passes with gradients cut to 0.1, and
-`kl_stop` ends an update that goes further: where all responses are right, a single one of 0.3 nats a
-token has thrown a policy out of the optimum. The entropy keeps places open where nothing was found
-yet: what pays at one is tried at all."""
+`kl_stop` ends an update that goes further: where all responses are right, one of 0.3 nats a token
+has thrown a policy out of the optimum. The entropy keeps places open where nothing was found yet:
+what pays at one is tried at all."""
 
 
 def reward_for(tokenizer: Any) -> Callable[..., list[float]]:
