@@ -34,14 +34,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-m", "--model", default="smollm2-135m")
     parser.add_argument("--skip", type=int, default=400, help="pairs the reward model learned from")
     parser.add_argument("--prompts", type=int, default=512, help="prompts to train on")
-    parser.add_argument("--held-out", type=int, default=64, help="prompts to measure on")
+    parser.add_argument("--held-out", type=int, default=128, help="prompts to measure on")
     parser.add_argument("--prompt-length", type=int, default=48, help="tokens; longer are left")
     parser.add_argument("--response-length", type=int, default=32)
-    parser.add_argument("--episodes", type=int, default=768)
+    parser.add_argument("--episodes", type=int, default=1280)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--learning-rate", type=float, default=5e-4)
-    parser.add_argument("--kl-coefficient", type=float, default=0.02)
+    parser.add_argument("--mini-batches", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--kl-coefficient", type=float, default=0.01)
     parser.add_argument("--lora-rank", type=int, default=16, help="0 trains every weight")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -92,6 +93,7 @@ def main() -> None:
             total_episodes=given.episodes,
             batch_size=given.batch_size,
             micro_batch_size=8,
+            mini_batches=given.mini_batches,
             epochs=given.epochs,
             learning_rate=given.learning_rate,
             max_prompt_length=given.prompt_length,

@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "learning_rate": 2e-3,
     "max_grad_norm": 0.1,
     "response_length": 5,
+    "missing_eos_penalty": 0.1,
     "kl_stop": 0.03,
     "kl_coefficient": 0.0,
     "entropy_coefficient": 0.05,
@@ -35,7 +36,8 @@ what is right at a place is found before the policy is sure of something else th
 in five ended with two places of three. Steps are small, two passes with gradients cut to 0.1, and
 `kl_stop` ends an update that goes further: where all responses are right, one of 0.3 nats a token
 has thrown a policy out of the optimum. The entropy keeps places open where nothing was found yet:
-what pays at one is tried at all."""
+what pays at one is tried at all. The penalty does so for the end, which is wrong at the first two
+places and might be given up before it was ever tried at the third."""
 
 
 def reward_for(tokenizer: Any) -> Callable[..., list[float]]:
