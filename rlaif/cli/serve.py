@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,7 +98,7 @@ def serve(
     """
     try:
         from rlaif.service.accounts import TokenBook
-        from rlaif.service.guard import Door, hosts_of
+        from rlaif.service.guard import Door, hosts_of, is_loopback
         from rlaif.service.sessions import Sessions
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in _PACKAGES:
@@ -117,7 +116,7 @@ def serve(
         _change_tokens(tokens, add_token, scope or ["judge"], limits, revoke_token, as_json)
         database.close()
         return
-    alone = _is_loopback(host)
+    alone = is_loopback(host)
     if not alone and not tokens:
         raise ConfigError(
             f"{host} can be reached from elsewhere: make a token first with --add-token NAME"
@@ -240,13 +239,3 @@ def _serve(
     )
 
     run_async(server.serve())
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -93,7 +93,8 @@ class Redrawn(Wrapper):
 
     async def complete(self, request: Request) -> Completion:
         again = self.redrawn(request)
-        self._digests[request.digest(self.identity)] = again.digest(self.identity)
+        if self._before:
+            self._digests[request.digest(self.identity)] = again.digest(self.identity)
         return await self.inner.complete(again)
 
     def recorded(self, verdict: Verdict) -> Verdict:

@@ -7,8 +7,8 @@
         run.add_label(label)
     score_agreement(run)["spearman"]
 
-Two agree where they lie within half a level of each other; on a scale from 0 to 1 (pass or fail, or
-criteria of several scales together) where they lie on one side of its middle.
+Two agree where they lie within half a level of each other; on a scale no wider than 1 (pass or
+fail, or criteria of several scales together) where they lie on one side of its middle.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from rlaif.errors import DataError
 from rlaif.evals.human_labels import LabeledRun, ScorePairs
@@ -29,6 +30,22 @@ from rlaif.stats.win_rate import win_rate
 T = TypeVar("T")
 
 _HALF = 0.5
+
+
+def agree(x: ArrayLike, y: ArrayLike, low: float, high: float) -> NDArray[np.bool_]:
+    """Whether scores agree, of the shape of `x` and `y`.
+
+    Args:
+        x: Scores on a scale from `low` to `high`.
+        y: Others of the same responses.
+        low: Where the scale begins.
+        high: Where it ends.
+    """
+    one, other = np.asarray(x), np.asarray(y)
+    if high - low > 1:
+        return np.asarray(np.abs(one - other) <= _HALF)
+    middle = (low + high) / 2
+    return np.asarray((one >= middle) == (other >= middle))
 
 
 def score_agreement(
@@ -63,9 +80,7 @@ def score_agreement(
     pairs = run.scores(judges, voters)
     low, high = run.scale
     x, y, prompts = pairs.judge, pairs.label, pairs.prompt.tolist()
-    apart = np.abs(x - y)
-    same = apart <= _HALF if high - low > 1 else (x >= _HALF) == (y >= _HALF)
-    share = win_rate(same.astype(np.float64).tolist(), prompts, level=level)
+    share = win_rate(agree(x, y, low, high).astype(np.float64).tolist(), prompts, level=level)
     settings: dict[str, Any] = {"level": level, "rounds": rounds, "seed": seed}
     beyond = _known(lambda: kappa(x.tolist(), y.tolist(), prompts, weights="quadratic", **settings))
     differs = _known(lambda: mean_interval(x - y, pairs.prompt, level=level))
@@ -84,7 +99,7 @@ def score_agreement(
         "difference": float((x - y).mean()),
         "difference_low": differs.low if differs else None,
         "difference_high": differs.high if differs else None,
-        "absolute_difference": float(apart.mean()),
+        "absolute_difference": float(np.abs(x - y).mean()),
         **_ends("alpha", _known(lambda: _alpha(run, voters, settings))),
     }
 

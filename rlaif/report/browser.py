@@ -15,18 +15,21 @@ Reading = Literal["failed", "inconsistent", "tie", "decided"]
 
 MAX_CHARACTERS = 4000
 """Of a longer text the end is left out: the whole is in `verdicts.jsonl`."""
+MAX_CHARACTERS_ALONE = 500_000
+"""The same on a page that shows one verdict alone."""
 MAX_FILTERS = 12
 """Most values of a category or model filter: as many as the style sheet has rules for."""
 
 _FEW = 8
 """So many entries need no filter."""
 
-_READINGS: dict[Reading, str] = {
+READINGS: dict[Reading, str] = {
     "failed": "no verdict",
     "inconsistent": "orders disagree",
     "tie": "tie",
     "decided": "decided",
 }
+"""What the readings of verdicts are called."""
 _MARK = re.compile(r"\[\[[^\[\]\n<>]{1,40}\]\]")
 
 
@@ -39,7 +42,7 @@ class Reply:
     text: str
     """The judge's reply, raw."""
     read: str
-    """How it was read."""
+    """How it was read, where that is told of it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ def _readings(ident: str, entries: Sequence[Entry]) -> str:
     options = [("all", f"all {len(entries)}")]
     options += [
         (f"v-{reading}", f"{name} {counts[reading]}")
-        for reading, name in _READINGS.items()
+        for reading, name in READINGS.items()
         if counts[reading]
     ]
     return _radios(ident, "reading", options) if len(options) > 2 else ""
@@ -144,9 +147,9 @@ def _entry(entry: Entry, categories: dict[str, int], models: dict[str, int]) -> 
     )
 
 
-def _inside(entry: Entry) -> str:
-    sides = "".join(_side(title, text) for title, text in entry.sides)
-    replies = "".join(_reply(reply) for reply in entry.replies)
+def _inside(entry: Entry, most: int = MAX_CHARACTERS) -> str:
+    sides = "".join(_side(title, text, most) for title, text in entry.sides)
+    replies = "".join(_reply(reply, most) for reply in entry.replies)
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(_clipped(value, 300))}</dd></div>"
         for name, value in entry.facts
@@ -159,28 +162,26 @@ def _inside(entry: Entry) -> str:
         shown += '<h3 class="label">What the judge said</h3>'
         shown += f'<div class="sides{two}">{replies}</div>'
     return (
-        f'<div class="inside"><h3 class="label">Prompt</h3>{_text(entry.prompt)}{shown}'
+        f'<div class="inside"><h3 class="label">Prompt</h3>{_text(entry.prompt, most)}{shown}'
         f'<dl class="facts">{facts}</dl></div>'
     )
 
 
-def _side(title: str, text: str) -> str:
-    return f'<section><h4 dir="auto">{short(title)}</h4>{_text(text)}</section>'
+def _side(title: str, text: str, most: int) -> str:
+    return f'<section><h4 dir="auto">{short(title)}</h4>{_text(text, most)}</section>'
 
 
-def _reply(reply: Reply) -> str:
-    body = _MARK.sub(lambda match: f"<mark>{match[0]}</mark>", _text(reply.text))
-    return (
-        f'<section class="reply"><h4 dir="auto">{short(reply.title)}</h4>{body}'
-        f'<p class="read">{inline(reply.read)}</p></section>'
-    )
+def _reply(reply: Reply, most: int) -> str:
+    body = _MARK.sub(lambda match: f"<mark>{match[0]}</mark>", _text(reply.text, most))
+    read = f'<p class="read">{inline(reply.read)}</p>' if reply.read else ""
+    return f'<section class="reply"><h4 dir="auto">{short(reply.title)}</h4>{body}{read}</section>'
 
 
-def _text(text: str) -> str:
-    if len(text) <= MAX_CHARACTERS:
+def _text(text: str, most: int) -> str:
+    if len(text) <= most:
         return said(text)
-    left_out = f"{len(text) - MAX_CHARACTERS:,} characters are left out here."
-    return f'{said(text[:MAX_CHARACTERS])}<p class="note">{left_out}</p>'
+    left_out = f"{len(text) - most:,} characters are left out here."
+    return f'{said(text[:most])}<p class="note">{left_out}</p>'
 
 
 def _one_line(text: str, most: int) -> str:
@@ -192,5 +193,5 @@ def _clipped(text: str, most: int) -> str:
 
 
 def entry_inside(entry: Entry) -> str:
-    """The HTML of an opened entry, for a page that shows one alone."""
-    return f'<div class="entry">{_inside(entry)}</div>'
+    """The HTML of an opened entry, for a page that shows one alone, and all of it."""
+    return f'<div class="entry">{_inside(entry, MAX_CHARACTERS_ALONE)}</div>'

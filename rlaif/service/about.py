@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rlaif.canonical import json_bytes
-from rlaif.errors import RlaifError
+from rlaif.errors import RlaifError, StoreError
 from rlaif.service.bodies import JSON
 from rlaif.service.errors import Problem
 from rlaif.service.guard import caller_of
 from rlaif.service.metrics import CONTENT_TYPE
+from rlaif.service.running import book_of
 from rlaif.service.state import service_of
 
 
@@ -35,7 +36,12 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """Counts for Prometheus."""
     caller_of(request, "judge")
-    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
+    counts = service_of(request).metrics
+    try:
+        runs = book_of(request).counts()
+    except StoreError:  # the others are still worth having
+        runs = {}
+    return Response(counts.text(runs), media_type=CONTENT_TYPE)
 
 
 async def models(request: Request) -> Response:

@@ -32,6 +32,7 @@ from rlaif.service import (
     schemas,
     signing_in,
     uploads,
+    verdict_pages,
 )
 from rlaif.service.bodies import JSON
 from rlaif.service.errors import Problem, problem_of
@@ -55,7 +56,7 @@ def build_app(service: Service, door: Door) -> ASGIApp:
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        worker = Worker(service, book, indexer.ready)
+        worker = Worker(service, book, indexer.renew)
         work = asyncio.create_task(worker.work())
         try:
             yield
@@ -93,8 +94,8 @@ _PAGES: dict[str, Handler] = {
     "/runs/{run_id}/label": label_pages.label,
     "/runs/{run_id}/people": label_pages.people,
     "/runs/{run_id}/report": pages.report,
-    "/runs/{run_id}/verdicts": pages.verdicts,
-    "/runs/{run_id}/verdicts/{n}": pages.verdict,
+    "/runs/{run_id}/verdicts": verdict_pages.verdicts,
+    "/runs/{run_id}/verdicts/{n}": verdict_pages.verdict,
 }
 
 
@@ -104,7 +105,7 @@ def _operations() -> Iterator[Operation]:
     paid = (402, 502, 504)
     for work in ("score", "compare", "rank"):
         answer = {"oneOf": [schemas.VERDICT, schemas.VERDICTS]}
-        judged = described(answer, schemas.items_of(work), failures=paid, also=(NDJSON,))
+        judged = described(answer, schemas.items_of(work), failures=paid, media={NDJSON: {}})
         yield Operation("POST", f"/v1/{work}", getattr(judging, work), "judge", judged)
     for path, handler, answer, body in (
         ("/get_reward", rewarding.get_reward, reward_schemas.REWARD_GOT, reward_schemas.GET_REWARD),

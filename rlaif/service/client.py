@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from rlaif.backends._http import retry_after
 from rlaif.background import bridged, run_blocking, waiting
 from rlaif.errors import BackendError, Cause, ConfigError, DataError, VerdictError
 from rlaif.rewards.texts import messages_of
@@ -197,12 +198,12 @@ class ServiceReward:
                 failure = f"the service {self._url} cannot be reached: {type(error).__name__}"
             else:
                 if response.status_code == 200:
-                    answer: dict[str, Any] = response.json()
-                    return answer
+                    return _answer(response)
                 failure = f"the service answers {response.status_code}: {_detail(response)}"
                 if response.status_code not in _AGAIN:
                     raise ConfigError(failure)
-                wait_s = float(response.headers.get("Retry-After", wait_s))
+                asked_s = retry_after(response.headers)
+                wait_s = wait_s if asked_s is None else asked_s
             if attempt < _TRIES - 1:
                 await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
         raise BackendError(failure, retryable=True, kind="connection")
@@ -280,6 +281,21 @@ def _parts(prompts: Sequence[Any], most: int) -> list[list[int]]:
             parts.append([])
         parts[-1].extend(places)
     return parts
+
+
+def _answer(response: httpx.Response) -> dict[str, Any]:
+    """The rewards in an answer.
+
+    Raises:
+        ConfigError: it holds none, as of whatever else stands at the URL.
+    """
+    try:
+        answer: dict[str, Any] = response.json()
+        if {"rewards", "causes", "cost_usd"} <= answer.keys():
+            return answer
+    except (ValueError, AttributeError):
+        pass
+    raise ConfigError("the answer holds no rewards: is the service's URL right?")
 
 
 def _detail(response: httpx.Response) -> str:

@@ -155,7 +155,7 @@ def allowed_rubrics(config: ServiceConfig) -> dict[str, Rubric]:
     named = list(shipped_files("rubrics")) if config.rubrics is None else config.rubrics
     found: dict[str, Rubric] = {}
     for one in [*named, *(judge.rubric for judge in config.judges.values())]:
-        rubric = load_rubric(Path(one) if is_path(one) else one)
+        rubric = load_rubric(one)
         if found.setdefault(rubric.name, rubric).digest != rubric.digest:
             raise ConfigError(f"two rubrics are called {rubric.name!r}: give one another name")
     return dict(sorted(found.items()))

@@ -24,7 +24,6 @@ PEOPLE = "people"
 """The judge of a run that asks none: each item is without a verdict, as of a spent budget."""
 
 _KINDS: dict[Kind, str] = {"comparison": "compare", "score": "score", "ranking": "rank"}
-_JUDGE = JudgeRef(PEOPLE, PEOPLE, Sampling())
 
 
 def is_without_judge(work: Mapping[str, Any]) -> bool:
@@ -89,7 +88,7 @@ def taken(
 
 def for_people(kind: str, rubric: Rubric) -> tuple[JudgeRef, Callable[[Any], Awaitable[Verdict]]]:
     """The judge that is none, and what it says of a piece of data."""
-    ref = JudgeRef(_JUDGE.model, _JUDGE.method, _JUDGE.sampling, rubric_ref(rubric))
+    ref = JudgeRef(PEOPLE, PEOPLE, Sampling(), rubric_ref(rubric))
 
     async def nothing(piece: Any) -> Verdict:
         if isinstance(piece, Comparison):

@@ -8,6 +8,7 @@ unless the service listens on this machine alone and has none; sizes and times a
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import logging
 import math
 import re
@@ -29,7 +30,7 @@ from rlaif.service.accounts import Scope as Granted
 from rlaif.service.config import Limits
 from rlaif.service.deadline import Deadline
 from rlaif.service.errors import TITLES, Problem
-from rlaif.service.layout import page
+from rlaif.service.layout import link_to, page_of
 from rlaif.service.metrics import Metrics
 from rlaif.service.sessions import Sessions
 
@@ -39,8 +40,10 @@ PUBLIC |= {"/static/icon.svg"}
 CODE = "x-rlaif-code"
 """The header by which a change shows that it comes from a page of ours."""
 UPLOADS = "/v1/uploads"
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+_PUBLIC_BYTES = 8192
+"""Largest body of somebody who showed no token: enough to show one."""
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _PORT = re.compile(r":\d*\Z")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -117,11 +120,12 @@ class Guard:
         limits = self._limits
         if self._in_flight > limits.in_flight:
             raise Problem(503, "too many requests are under way", retry_after_s=1)
-        if scope["path"] not in PUBLIC:
+        most = int(1e6 * (limits.upload_mb if scope["path"] == UPLOADS else limits.body_mb))
+        if scope["path"] in PUBLIC:
+            most = min(most, _PUBLIC_BYTES)
+        else:
             state = scope.setdefault("state", {})
             state["caller"] = self._caller(scope, headers, state)
-        most_mb = limits.upload_mb if scope["path"] == UPLOADS else limits.body_mb
-        most = int(most_mb * 1e6)
         declared = headers.get("content-length", "0")
         if not _LENGTH.fullmatch(declared):
             raise Problem(400, "the length of the body is no number")
@@ -131,7 +135,7 @@ class Guard:
         body = _Body(receive, most, limits.request_s, ended=not has_body)
         try:
             with Deadline(limits.body_s if has_body else limits.request_s) as deadline:
-                answer.deadline = body.deadline = deadline
+                body.deadline, answer.body = deadline, body
                 await self._app(scope, body, answer)
         except TimeoutError:
             if not body.ended:
@@ -188,7 +192,7 @@ class _Answer:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
-        self.deadline: Deadline | None = None
+        self.body: _Body | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -197,16 +201,15 @@ class _Answer:
             own = _NAMES.intersection([name for name, _ in headers])
             more = [pair for pair in _HEADERS if pair[0] not in own] if own else _HEADERS
             message["headers"] = headers + more
-            if self.deadline is not None:
-                # what has begun to answer may go on: a stream of verdicts takes as long as it does
-                self.deadline.move(math.inf)
+            if self.body is not None:
+                self.body.leave()
         await self._send(message)
 
     async def instead(self, scope: Scope, receive: Receive, problem: Problem) -> None:
         """Answer with `problem`, unless an answer has begun: that one is then cut off."""
         if self.status:
             return
-        self.deadline = None
+        self.body = None
         await told(problem, scope)(scope, receive, self)
 
 
@@ -216,7 +219,7 @@ class _Body:
     Once all of it is there, the answer has `answer_s` seconds.
 
     Raises:
-        Problem: it is larger.
+        Problem: it is larger, or the client goes away amid it.
     """
 
     def __init__(self, receive: Receive, most: int, answer_s: float, *, ended: bool) -> None:
@@ -229,7 +232,9 @@ class _Body:
 
     async def __call__(self) -> Message:
         message = await self._receive()
-        if not self.ended and message["type"] == "http.request":
+        if not self.ended and message["type"] == "http.disconnect":
+            raise Problem(400, "the client went away amid the body")
+        if not self.ended:
             self._left -= len(message.get("body", b""))
             if self._left < 0:
                 raise Problem(413, f"the body may have {self._most:,} bytes")
@@ -239,6 +244,15 @@ class _Body:
                     self.deadline.move(self._answer_s)
         return message
 
+    def leave(self) -> None:
+        """Note that the answer has begun, whatever of the body is still to come.
+
+        It may go on: a stream of verdicts takes as long as it does.
+        """
+        self.ended = True
+        if self.deadline is not None:
+            self.deadline.move(math.inf)
+
 
 def told(problem: Problem, scope: Scope) -> Response:
     """The response that says `problem`: a page to whoever reads pages, else an object."""
@@ -246,18 +260,36 @@ def told(problem: Problem, scope: Scope) -> Response:
     if "text/html" not in accepted or scope["path"].startswith("/v1/"):
         return problem.response()
     if problem.status == 401:
-        return RedirectResponse("/login", 303)
-    title = TITLES.get(problem.status, "The request failed")
-    body = f"<h1>{escape(title)}</h1><p>{escape(problem.detail)}</p>"
-    return page(title, body, status=problem.status)
+        return RedirectResponse(link_to("/login", to=scope["path"].removesuffix("/")), 303)
+    title, wait_s = TITLES.get(problem.status, "The request failed"), problem.retry_after_s
+    waits = f' data-waits="{max(1.0, wait_s):g}"' if wait_s and scope["method"] == "GET" else ""
+    body = f"<h1>{escape(title)}</h1><p{waits}>{escape(problem.detail)}</p>"
+    return page_of(scope, title, body, problem.status)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def hosts_of(address: str, more: Iterable[str]) -> frozenset[str]:
     """The names by which a service that listens on `address` is reached; empty for any."""
-    if address in ("127.0.0.1", "localhost", "::1"):
-        return frozenset([*LOOPBACK, *more])
     named = list(more)
-    return frozenset([*LOOPBACK, address, *named]) if named else frozenset()
+    if not named and not is_loopback(address):
+        return frozenset()
+    return frozenset(_as_asked(name) for name in (*_LOOPBACK, address, *named))
+
+
+def _as_asked(host: str) -> str:
+    """A host as browsers ask for it: in small letters, an IPv6 address short and in brackets."""
+    try:
+        found = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return _PORT.sub("", host).lower()
+    return f"[{found}]" if found.version == 6 else str(found)
 
 
 def caller_of(request: Request, scope: Granted | None = None) -> Caller:

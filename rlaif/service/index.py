@@ -11,7 +11,8 @@ anew from `verdicts.jsonl` at any time.
 from __future__ import annotations
 
 import json
-import secrets
+import os
+import signal
 import sqlite3
 import sys
 from collections import Counter
@@ -20,20 +21,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from rlaif.canonical import digest
-from rlaif.errors import RlaifError, StoreError
+from rlaif.errors import DataError, RlaifError, SpecError, StoreError
 from rlaif.report.browser import Entry
 from rlaif.report.run_entries import entry_of
 from rlaif.service import flips, queues
+from rlaif.service.files import made_whole, sound
 from rlaif.service.queues import Queues
 from rlaif.types import Verdict
 
 NAME = "verdicts.index"
 PAGE = 25
 """Verdicts on one page of a list."""
-_VERSION = 2
+_VERSION = 3
 _MOST_VALUES = 40
 _SNIPPET = 160
 _MOST_WORDS = 12
@@ -42,9 +44,9 @@ _ROWS_A_COMMIT = 5000
 _TABLES = """
 CREATE TABLE verdicts (
     n INTEGER PRIMARY KEY, at INTEGER, size INTEGER, same INTEGER, reading TEXT, badge TEXT,
-    color TEXT, title TEXT, figure TEXT, snippet TEXT, category TEXT, models TEXT, outcome TEXT,
-    p REAL
+    color TEXT, title TEXT, figure TEXT, snippet TEXT, category TEXT, models TEXT, outcome TEXT
 );
+CREATE TABLE made_of (version INTEGER, size INTEGER, mtime_ns INTEGER);
 CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='unicode61');
 CREATE TABLE facets (name TEXT, value TEXT, count INTEGER);
 """
@@ -97,41 +99,46 @@ def build(folder: Path) -> None:
         SpecError: a line is no verdict.
         StoreError: the index cannot be written.
     """
-    # another server of this folder may be at it too
-    partial = folder / f"{NAME}.{secrets.token_hex(4)}.partial"
     try:
-        with closing(sqlite3.connect(partial, isolation_level=None)) as db:
+        with (
+            (folder / "verdicts.jsonl").open("rb") as file,
+            made_whole(folder / NAME) as partial,
+            closing(sqlite3.connect(partial, isolation_level=None)) as db,
+        ):
             db.execute("PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
             db.executescript(_TABLES + queues.TABLES + flips.TABLE)
-            _fill(db, folder / "verdicts.jsonl")
+            made_of = _made_of(os.fstat(file.fileno()))  # before a line of it is read
+            db.execute("INSERT INTO made_of VALUES (?, ?, ?)", made_of)
+            _fill(db, file)
             flips.add(db)
             db.executescript(_INDEXES + queues.INDEXES)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        partial.replace(folder / NAME)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"cannot index {folder}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
-def _fill(db: sqlite3.Connection, path: Path) -> None:
+def _made_of(file: os.stat_result) -> tuple[int, int, int]:
+    """What tells an index of these verdicts from one of others, or of another version."""
+    return _VERSION, file.st_size, file.st_mtime_ns
+
+
+def _fill(db: sqlite3.Connection, file: BinaryIO) -> None:
     facets: dict[str, Counter[str]] = {"reading": Counter(), "category": Counter()}
     facets["model"] = Counter()
     db.execute("BEGIN")
-    for n, (at, line) in enumerate(_lines(path), 1):
+    for n, (at, line) in enumerate(_lines(file), 1):
         verdict = Verdict.from_dict(json.loads(line))
-        entry = entry_of(verdict)
+        entry, same = entry_of(verdict), _same(verdict)
         db.execute(
-            "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (n, at, len(line), _same(verdict), *map(_sound, _shown(verdict, entry)), _p(verdict)),
+            "INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (n, at, len(line), same, *map(sound, _shown(verdict, entry))),
         )
-        queues.add(db, n, _same(verdict), verdict)
+        queues.add(db, n, same, verdict)
         texts = [entry.prompt, *(text for _, text in entry.sides), *(r.text for r in entry.replies)]
-        db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (n, _sound("\n".join(texts))))
+        db.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (n, sound("\n".join(texts))))
         facets["reading"][entry.reading] += 1
-        facets["category"][_sound(entry.category)] += 1
-        facets["model"].update(_sound(model) for model in set(entry.models))
+        facets["category"][sound(entry.category)] += 1
+        facets["model"].update(sound(model) for model in set(entry.models))
         if n % _ROWS_A_COMMIT == 0:
             db.execute("COMMIT")
             db.execute("BEGIN")
@@ -141,22 +148,17 @@ def _fill(db: sqlite3.Connection, path: Path) -> None:
     db.execute("COMMIT")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     at = 0
-    with path.open("rb") as file:
-        for line in file:
-            yield at, line
-            at += len(line)
+    for line in file:
+        yield at, line
+        at += len(line)
 
 
 def _same(verdict: Verdict) -> int:
     """A number that verdicts of two runs share where they judge the same work."""
     names = sorted(candidate.id for candidate in verdict.candidates)
     return int(digest([verdict.kind, verdict.item.id, names])[:15], 16)
-
-
-def _p(verdict: Verdict) -> float | None:
-    return verdict.preference.p_a if verdict.preference else None
 
 
 def _shown(verdict: Verdict, entry: Entry) -> tuple[str, ...]:
@@ -188,18 +190,14 @@ def _outcome(verdict: Verdict) -> str:
     return f"no verdict ({verdict.cause})"
 
 
-def _sound(text: str) -> str:
-    """`text` as SQLite takes it: half characters are shown by their code."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def is_indexed(folder: Path) -> bool:
-    """Whether a run folder has an index that this version made."""
+    """Whether a run folder has an index that this version made of the verdicts that it holds."""
     path = folder / NAME
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return bool(db.execute("PRAGMA user_version").fetchone()[0] == _VERSION)
-    except sqlite3.Error:
+            found = db.execute("SELECT version, size, mtime_ns FROM made_of").fetchone()
+        return bool(found == _made_of((folder / "verdicts.jsonl").stat()))
+    except (sqlite3.Error, OSError):
         return False
 
 
@@ -245,6 +243,18 @@ class VerdictIndex:
             (*values, PAGE, offset),
         )
         return [Row(*row) for row in rows]
+
+    def beside(self, wanted: Filter, n: int) -> tuple[int | None, int | None]:
+        """The places before and after `n` that a filter lets through; None where there is none."""
+        where, values = _where(wanted)
+        found = (
+            self._db.execute(
+                f"SELECT {end}(n) FROM verdicts {where} {'AND' if where else 'WHERE'} n {side} ?",  # noqa: S608
+                (*values, n),
+            ).fetchone()[0]
+            for end, side in (("max", "<"), ("min", ">"))
+        )
+        return next(found), next(found)
 
     def facet(self, name: str) -> list[tuple[str, int]]:
         """The values of `reading`, `category` or `model` with their counts, most frequent first."""
@@ -292,25 +302,32 @@ def _where(wanted: Filter) -> tuple[str, list[Any]]:
     words = sought.split()[:_MOST_WORDS]
     if words:
         parts.append("n IN (SELECT rowid FROM words WHERE words MATCH ?)")
-        values.append(" ".join(f'"{_sound(word)}"' for word in words))
+        values.append(" ".join(f'"{sound(word)}"' for word in words))
     for name in ("reading", "category"):
         if value := getattr(wanted, name):
             parts.append(f"{name} = ?")
-            values.append(_sound(value))
+            values.append(sound(value))
     if wanted.model:
         parts.append("instr(models, ?)")
-        values.append(f"|{_sound(wanted.model)}|")
+        values.append(f"|{sound(wanted.model)}|")
     return ("WHERE " + " AND ".join(parts) if parts else ""), values
 
 
 def main(folder: Path) -> int:
-    """Index a run folder and write its report: what a server does in a process of its own."""
+    """Index a run folder and write its report: what a server does in a process of its own.
+
+    Returns:
+        1 where it failed, 0 where it is done; a run that has no report is indexed too.
+    """
     from rlaif.report.page import write_page
     from rlaif.report.run_report import run_page
 
     try:
         build(folder)
-        write_page(run_page(folder), folder / "report.html")
+        try:
+            write_page(run_page(folder), folder / "report.html")
+        except (DataError, SpecError) as error:
+            print(f"there is no report: {error}", file=sys.stderr)
     except RlaifError as error:
         print(error, file=sys.stderr)
         return 1
@@ -318,4 +335,5 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # which leaves nothing half made
     sys.exit(main(Path(sys.argv[1])))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlaif.api.judging import Judge
@@ -18,7 +17,6 @@ from rlaif.backends.pace import PaceBook
 from rlaif.judge.tournament import Tournament
 from rlaif.service.config import JudgeConfig, ServiceConfig, allowed_rubrics, known
 from rlaif.specs.rubric import load_rubric
-from rlaif.specs.shipped import is_path
 
 if TYPE_CHECKING:
     from rlaif.backends.base import Backend
@@ -83,8 +81,7 @@ class Bench:
         self._store = store
         self._prices = prices
         self._usual = {
-            name: load_rubric(Path(judge.rubric) if is_path(judge.rubric) else judge.rubric).name
-            for name, judge in config.judges.items()
+            name: load_rubric(judge.rubric).name for name, judge in config.judges.items()
         }
         self._opened: dict[tuple[Any, ...], CachedBackend] = {}
         self._backends = {

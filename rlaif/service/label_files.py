@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,11 +16,11 @@ from rlaif.errors import SpecError
 from rlaif.evals.formats import ImportReport, import_verdicts
 from rlaif.evals.formats.argilla import write as argilla_records
 from rlaif.evals.formats.exports import ExportReport
-from rlaif.evals.formats.files import guarded
 from rlaif.evals.formats.labels import flat, person
 from rlaif.evals.people import score_of, vote_of
 from rlaif.service.bodies import JSON
 from rlaif.service.errors import Problem
+from rlaif.service.files import csv_parts
 from rlaif.service.index import VerdictIndex
 from rlaif.service.judging import NDJSON
 from rlaif.service.labelling import Desk, desk_of, labels_given, told
@@ -36,7 +34,6 @@ BROUGHT = ("csv", "tsv", "jsonl", "argilla")
 """How they come in: flat rows of the format `labels`, or Argilla's records."""
 
 _FLIPPED = {"A": "B", "B": "A"}
-_LINES_A_PART = 100
 
 
 async def labels(request: Request) -> Response:
@@ -66,27 +63,9 @@ async def labels(request: Request) -> Response:
 
 
 def _table(records: Callable[[], Iterable[Verdict]]) -> Iterator[str]:
-    """The flat rows as CSV, in parts; no cell begins as a formula would."""
+    """The flat rows as CSV, in parts."""
     columns = list(dict.fromkeys(name for one in records() for name in flat(one)))
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
-    writer.writerow([guarded(name) for name in columns])
-    for number, one in enumerate(records(), 1):
-        row = flat(one)
-        writer.writerow([_cell(row.get(name)) for name in columns])
-        if number % _LINES_A_PART == 0:
-            yield written.getvalue()
-            written.seek(0)
-            written.truncate()
-    yield written.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return json_bytes(value).decode("utf-8", "backslashreplace")
-    return guarded(value.encode("utf-8", "backslashreplace").decode())
+    return csv_parts(columns, (map(flat(one).get, columns) for one in records()))
 
 
 async def bring_labels(request: Request) -> Response:

@@ -15,12 +15,12 @@ from starlette.responses import Response
 from rlaif.report.run_entries import conversation
 from rlaif.report.text import escape, inline, said
 from rlaif.service.guard import caller_of
-from rlaif.service.labelling import Desk, Task, desk_of, figures_of, task_of
-from rlaif.service.labels import shown_order
-from rlaif.service.layout import choice, page
-from rlaif.service.queues import SURE, Queue
+from rlaif.service.labelling import Desk, Standing, Task, desk_of, figures_of, standing_of, task_of
+from rlaif.service.labels import LONGEST_REASON, shown_order
+from rlaif.service.layout import choice, page_of
+from rlaif.service.queues import Queue
 from rlaif.service.running import book_of
-from rlaif.service.tasks import Wanted, wanted_from
+from rlaif.service.tasks import MOST, Wanted, wanted_from
 from rlaif.specs.rubric import Criterion
 from rlaif.types import Verdict
 
@@ -59,17 +59,17 @@ def to_judge(request: Request) -> Response:
         for one in book_of(request).for_people(200)
     )
     listed = f'<ul class="list">{rows}</ul>' if rows else "<p>There are none yet.</p>"
-    return _page(request, "To judge", f"<h1>To judge</h1>{listed}")
+    return page_of(request.scope, "To judge", f"<h1>To judge</h1>{listed}")
 
 
 async def label(request: Request) -> Response:
     """The next item for whoever looks, without its models, and of a pair in a random order."""
     caller_of(request, "annotate")
     desk, wanted = desk_of(request), wanted_from(request.query_params)
-    task = await task_of(request, desk, wanted)
-    told = f"{task.done:,} judged"
-    if task.judge_agreement is not None:
-        told += f", {task.judge_agreement:.0%} as the judge ({task.judge_n:,})"
+    task, standing = await task_of(request, desk, wanted), await standing_of(request, desk, wanted)
+    told = f"{standing.done:,} judged"
+    if standing.judge_agreement is not None:
+        told += f", {standing.judge_agreement:.0%} as the judge ({standing.judge_n:,})"
     told += f", {task.left:,} left"
     if task.judged is None:
         body = f"<h1>Nothing is left</h1><p>{told}.</p>"
@@ -77,8 +77,8 @@ async def label(request: Request) -> Response:
         body = _rating(desk, task, task.judged, told)
     else:
         body = _pair(desk, task, task.judged, told)
-    body += _chooser(request, desk, wanted, task)
-    return _page(request, "Rate responses" if desk.graded else "Judge pairs", body)
+    body += _chooser(request, desk, wanted, standing)
+    return page_of(request.scope, "Rate responses" if desk.graded else "Judge pairs", body)
 
 
 async def people(request: Request) -> Response:
@@ -90,12 +90,7 @@ async def people(request: Request) -> Response:
         f'<p class="crumb"><a href="/runs/{run.id}">{escape(run.title)}</a></p>'
         f"<h1>People</h1>{_together(found)}{_table(found)}{_campaign(desk)}{_files(desk)}"
     )
-    return _page(request, f"People of {run.title}", body)
-
-
-def _page(request: Request, title: str, body: str) -> Response:
-    state = request.scope["state"]
-    return page(title, body, code=state.get("code", ""), who=state.get("who", ""))
+    return page_of(request.scope, f"People of {run.title}", body)
 
 
 def _pair(desk: Desk, task: Task, judged: Verdict, told: str) -> str:
@@ -141,7 +136,8 @@ def _prompt(judged: Verdict) -> str:
 
 def _end(buttons: str) -> str:
     return (
-        '<label>Why, if you like<input name="reason" maxlength="4000"></label>'
+        '<label>Why, if you like<input name="reason" '
+        f'maxlength="{LONGEST_REASON}"></label>'
         f'<div class="actions">{buttons}<button data-undo data-key="u"><kbd>u</kbd> Undo</button>'
         '</div><p class="message" role="alert"></p>'
     )
@@ -187,7 +183,7 @@ def _level_keys(levels: list[int]) -> list[str]:
     return [str(place % _MOST_KEYS) for place in range(1, len(levels) + 1)]
 
 
-def _chooser(request: Request, desk: Desk, wanted: Wanted, task: Task) -> str:
+def _chooser(request: Request, desk: Desk, wanted: Wanted, standing: Standing) -> str:
     """A form to choose the queue: each with its size, and the runs to hold this one against."""
     caller, book = desk.caller, book_of(request)
     runs = book.listed(caller, 200) if caller.may("judge") else book.for_people(200)
@@ -201,15 +197,14 @@ def _chooser(request: Request, desk: Desk, wanted: Wanted, task: Task) -> str:
     for name, text in _QUEUES.items():
         if name == "against" and not others:
             continue
-        size = task.sizes.get(name)
+        size = standing.sizes.get(name)
         named.append((str(name), text if size is None else f"{text} ({size:,})"))
     parts = [choice("queue", "Queue", named, wanted.queue)]
     if others:
         parts.append(choice("other", "The other run", [("", "none"), *others], wanted.other))
-    sure = f"{wanted.sure:g}" if wanted.sure != SURE else str(SURE)
     parts.append(
         '<label>Unsure below<input name="sure" type="number" min="0.01" max="1" step="any" '
-        f'value="{sure}"></label>'
+        f'value="{wanted.sure:g}"></label>'
     )
     return f'<form class="panel chooser">{"".join(parts)}<button>Go</button></form>'
 
@@ -242,6 +237,8 @@ def _below(text: str) -> str:
 
 
 def _together(found: Mapping[str, Any]) -> str:
+    if not found["items"]:
+        return ""
     alpha = found["alpha"]
     shared = f"{found['overlapping']:,} of {found['items']:,} items were judged by several people."
     if alpha is None:
@@ -291,7 +288,7 @@ def _table(found: Mapping[str, Any]) -> str:
 def _campaign(desk: Desk) -> str:
     told = desk.campaign.as_dict()
     fields = "".join(
-        f'<label>{text}<input type="number" name="{name}" min="{least}" max="1000" step="1" '
+        f'<label>{text}<input type="number" name="{name}" min="{least}" max="{MOST}" step="1" '
         f'value="{told[name] or ""}"></label>'
         for name, text, least in (
             ("overlap", "People for each item (empty: everybody)", 1),

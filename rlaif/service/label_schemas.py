@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import get_args
 
 from rlaif.service import label_files, labelling
+from rlaif.service.judging import NDJSON
+from rlaif.service.labels import LONGEST_REASON, Pressed
 from rlaif.service.openapi import Operation
-from rlaif.service.queues import QUEUES
-from rlaif.service.schemas import LISTED, Schema, described
+from rlaif.service.queues import QUEUES, SURE
+from rlaif.service.schemas import BINARY, FILE, LISTED, OCTETS, Schema, described
+from rlaif.service.tasks import MOST
 
-_REASON: Schema = {"type": ["string", "null"], "maxLength": 4000}
+_REASON: Schema = {"type": ["string", "null"], "maxLength": LONGEST_REASON}
 _PLACE: Schema = {"type": "integer", "minimum": 1}
 _LEVEL: Schema = {"type": "integer"}
 _SHARE: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 _MAYBE: Schema = {"type": ["number", "null"]}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
-_CHOICES = ["first", "second", "tie", "bad", "skip"]
 
 LABEL: Schema = {
     "oneOf": [
         {
             "type": "object",
             "required": ["n", "choice"],
-            "properties": {"n": _PLACE, "choice": {"enum": _CHOICES}, "reason": _REASON},
+            "properties": {
+                "n": _PLACE,
+                "choice": {"enum": list(get_args(Pressed))},
+                "reason": _REASON,
+            },
             "additionalProperties": False,
         },
         {
@@ -69,8 +75,8 @@ TASK: Schema = {
 CAMPAIGN: Schema = {
     "type": "object",
     "properties": {
-        "overlap": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000},
-        "gold_every": {"type": ["integer", "null"], "minimum": 2, "maximum": 1000},
+        "overlap": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST},
+        "gold_every": {"type": ["integer", "null"], "minimum": 2, "maximum": MOST},
     },
     "additionalProperties": False,
 }
@@ -104,56 +110,40 @@ BROUGHT: Schema = {
     "required": ["kept", "same"],
     "properties": {"kept": _COUNT, "same": _COUNT},
 }
-_BINARY: Schema = {"type": "string", "format": "binary", "minLength": 1}
-_SURE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": 0.8}
+_SURE: Schema = {"type": "number", "exclusiveMinimum": 0, "maximum": 1, "default": SURE}
 
 
-def _with(told: dict[str, Any], **query: Schema) -> dict[str, Any]:
-    """`told` of an operation that takes parameters in its query."""
-    told["parameters"] = [
-        {"name": name, "in": "query", "schema": schema} for name, schema in query.items()
-    ]
-    return told
-
-
-def _files() -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is told of labels that go out as a file, and of those that come in."""
-    out = _with(
-        described({}, failures=(409,)),
-        format={"enum": list(label_files.FORMATS), "default": "jsonl"},
-    )
-    out["responses"]["200"]["content"] = {
-        kind: {"schema": {"type": "string", "format": "binary"}}
-        for kind in ("application/x-ndjson", "text/csv")
-    } | {"application/json": {"schema": {"type": "array", "items": {"type": "object"}}}}
-    brought = _with(
-        described(BROUGHT, {}, failures=(409,)),
-        format={"enum": list(label_files.BROUGHT), "default": "csv"},
-        replace={"enum": ["yes", "no"], "default": "no"},
-    )
-    content = {"application/octet-stream": {"schema": _BINARY}}
-    brought["requestBody"] = {"required": True, "content": content}
-    return out, brought
+_OUT = described(
+    {"type": "array", "items": {"type": "object"}},
+    failures=(409,),
+    media=dict.fromkeys((NDJSON, "text/csv"), BINARY),
+    query={"format": {"enum": list(label_files.FORMATS), "default": "jsonl"}},
+)
+_BROUGHT = described(
+    BROUGHT,
+    FILE,
+    failures=(409,),
+    query={
+        "format": {"enum": list(label_files.BROUGHT), "default": "csv"},
+        "replace": {"enum": ["yes", "no"], "default": "no"},
+    },
+    sent=OCTETS,
+)
 
 
 def operations() -> Iterator[Operation]:
     """What people, and whoever collects their labels, may ask."""
     one, conflict = "/v1/runs/{run_id}", (409,)
-    name: Schema = {"type": "string"}
-    task = _with(
-        described(TASK, failures=conflict),
-        queue={"enum": list(QUEUES), "default": "random"},
-        sure=_SURE,
-        other=name,
-    )
-    sizes = _with(described(LISTED, failures=conflict), sure=_SURE, other=name)
-    out, brought = _files()
+    against: dict[str, Schema] = {"sure": _SURE, "other": {"type": "string"}}
+    queue: Schema = {"enum": list(QUEUES), "default": "random"}
+    task = described(TASK, failures=conflict, query={"queue": queue, **against})
+    sizes = described(LISTED, failures=conflict, query=against)
     for method, path, handler, told in (
         ("POST", "labels", labelling.put_label, described(KEPT, LABEL, failures=conflict)),
-        ("GET", "labels", label_files.labels, out),
+        ("GET", "labels", label_files.labels, _OUT),
         ("GET", "labels/next", labelling.next_label, task),
         ("POST", "labels/undo", labelling.undo_label, described(UNDONE, failures=conflict)),
-        ("POST", "labels/import", label_files.bring_labels, brought),
+        ("POST", "labels/import", label_files.bring_labels, _BROUGHT),
         ("GET", "queues", labelling.label_queues, sizes),
         (
             "POST",

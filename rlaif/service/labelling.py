@@ -51,8 +51,8 @@ class Desk:
 
     @property
     def owns(self) -> bool:
-        """Whether the run is the caller's own, who may then see what the judge said."""
-        return self.caller.id == self.run.token or self.caller.may("admin")
+        """Whether the caller may see what the judge said."""
+        return self.run.is_of(self.caller)
 
     @property
     def graded(self) -> bool:
@@ -80,12 +80,18 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a person is to judge next, and how far the person is."""
+    """What a person is to judge next."""
 
     n: int | None
     judged: Verdict | None
     criteria: tuple[Criterion, ...]
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a person is, and how long the queues are."""
+
     sizes: Mapping[Queue, int]
     done: int
     judge_n: int
@@ -104,7 +110,7 @@ def desk_of(request: Request, *, own: bool = False) -> Desk:
     """
     caller = caller_of(request)
     found = book_of(request).shown(request.path_params["run_id"], caller)
-    if own and caller.id != found.token and not caller.may("admin"):
+    if own and not found.is_of(caller):
         raise Problem(403, "this is for whoever made the run")
     if found.state != "done" or found.work["kind"] not in _KINDS:
         raise Problem(409, "people judge the pairs or the responses of a run that is done")
@@ -130,19 +136,27 @@ async def task_of(request: Request, desk: Desk, wanted: Wanted) -> Task:
     def look() -> Task:
         with VerdictIndex(desk.folder) as index:
             found = turn.next(index.queues, wanted, other)
-            said = index.queues.said(one.n for one in given) if desk.owns else {}
-            judge_n, share = judge_share(given, said)
             judged = index.verdict(found.n) if found.n else None
-            return Task(
-                found.n,
-                judged,
-                desk.criteria(judged, index) if judged else (),
-                found.left,
-                index.queues.sizes(wanted.sure, other),
-                sum(one.choice != "skip" for one in given),
-                judge_n,
-                share,
-            )
+            criteria = desk.criteria(judged, index) if judged else ()
+            return Task(found.n, judged, criteria, found.left)
+
+    return await asyncio.to_thread(look)
+
+
+async def standing_of(request: Request, desk: Desk, wanted: Wanted) -> Standing:
+    """How far the caller is.
+
+    Raises:
+        Problem: as `task_of`.
+    """
+    other = _other(request, desk, wanted.other) if wanted.other else None
+    given = desk.book.of(desk.run.id, desk.caller.name)
+
+    def look() -> Standing:
+        with VerdictIndex(desk.folder) as index:
+            said = index.queues.said(one.n for one in given) if desk.owns else {}
+            done = sum(one.choice != "skip" for one in given)
+            return Standing(index.queues.sizes(wanted.sure, other), done, *judge_share(given, said))
 
     return await asyncio.to_thread(look)
 

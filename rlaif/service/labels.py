@@ -19,6 +19,7 @@ from rlaif.canonical import canonical_json
 from rlaif.errors import SpecError
 from rlaif.evals.people import Vote, by, rating, score_of, vote
 from rlaif.service.database import Tables
+from rlaif.service.files import sound
 from rlaif.specs.describe import describe
 from rlaif.specs.rubric import MAX_LEVELS, Criterion, Rubric, Scale
 from rlaif.types import Score, Shown, Verdict, Winner
@@ -28,7 +29,8 @@ Choice = Vote | Literal["skip", "rated"]
 Pressed = Literal["first", "second", "tie", "bad", "skip"]
 """The same in terms of what was shown."""
 
-_LONGEST_REASON = 4000
+LONGEST_REASON = 4000
+"""Characters of a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +168,10 @@ def checked_reason(reason: object) -> str:
     Raises:
         SpecError: it is no text, or too long.
     """
-    if not isinstance(reason, str) or len(reason) > _LONGEST_REASON:
-        message = f"is text of at most {_LONGEST_REASON:,} characters"
+    if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
+        message = f"is text of at most {LONGEST_REASON:,} characters"
         raise SpecError(message, field="reason")
-    return _sound(reason)
-
-
-def _sound(text: str) -> str:
-    """`text` as any database takes it: neither half characters nor NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return sound(reason).replace("\0", "\ufffd")  # which PostgreSQL takes nowhere
 
 
 def criteria_of(judged: Verdict, rubrics: Mapping[str, Rubric]) -> tuple[Criterion, ...]:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from urllib.parse import urlencode
 
 from starlette.responses import Response
+from starlette.types import Scope
 
 from rlaif.report.text import escape
 
@@ -32,7 +33,6 @@ def page(title: str, body: str, *, code: str = "", who: str = "", status: int = 
     if who:
         end = (
             f'<form class="end" method="post" action="/logout"><span>{escape(who)}</span> '
-            f'<input type="hidden" name="code" value="{escape(code)}">'
             "<button>Sign out</button></form>"
         )
     text = f"""<!doctype html>
@@ -59,6 +59,13 @@ def page(title: str, body: str, *, code: str = "", who: str = "", status: int = 
     return Response(data, status, {"Content-Security-Policy": POLICY}, media_type=HTML)
 
 
+def page_of(scope: Scope, title: str, body: str, status: int = 200) -> Response:
+    """A whole page for whoever sent a request."""
+    state = scope.get("state", {})
+    code, who = state.get("code", ""), state.get("who", "")
+    return page(title, body, code=code, who=who, status=status)
+
+
 @cache
 def style() -> bytes:
     """The style sheet of all pages."""
@@ -74,10 +81,15 @@ def script() -> bytes:
     return files("rlaif.service").joinpath("static").joinpath("page.js").read_bytes()
 
 
-def link(path: str, **query: object) -> str:
-    """The escaped address of a page."""
+def link_to(path: str, **query: object) -> str:
+    """The address of a page; what is empty in its query is left out."""
     told = {name: str(value) for name, value in query.items() if value not in ("", None, 0)}
-    return escape(f"{path}?{urlencode(told)}" if told else path)
+    return f"{path}?{urlencode(told)}" if told else path
+
+
+def link(path: str, **query: object) -> str:
+    """The same, escaped."""
+    return escape(link_to(path, **query))
 
 
 def choice(name: str, label: str, values: Iterable[tuple[str, str]], chosen: str = "") -> str:
@@ -104,7 +116,8 @@ def paging(path: str, number: int, last: int, **query: object) -> str:
     """Links to the pages before and after; the keys j and k follow them."""
     parts = []
     if number > 1:
-        parts.append(f'<a rel="prev" href="{link(path, **query, page=number - 1)}">Previous</a>')
+        before = link(path, **query, page=min(number - 1, last))
+        parts.append(f'<a rel="prev" href="{before}">Previous</a>')
     parts.append(f"<span>Page {number:,} of {last:,}</span>")
     if number < last:
         parts.append(f'<a rel="next" href="{link(path, **query, page=number + 1)}">Next</a>')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -77,11 +77,13 @@ class Metrics:
                 if call.cost_usd:
                     self._cost.inc(call.cost_usd)
 
-    def runs(self, counts: dict[str, int]) -> None:
-        """Tell how many runs are in each state."""
-        for state, count in counts.items():
-            self._runs.labels(state).set(count)
+    def text(self, runs: Mapping[str, int]) -> bytes:
+        """All of it, in Prometheus's format.
 
-    def text(self) -> bytes:
-        """All of it, in Prometheus's format."""
+        Args:
+            runs: How many runs are in each state now; nothing where that is not known.
+        """
+        self._runs.clear()
+        for state, count in runs.items():
+            self._runs.labels(state).set(count)
         return generate_latest(self._registry)

@@ -1,10 +1,9 @@
 """What people should look at first, among the verdicts of a run: queues, beside the run's index.
 
     with VerdictIndex(folder) as index:
-        queues = Queues(index.connection)
-        queues.sizes()                          # {"random": 4000, "unsure": 210, ...}
-        queues.places("unsure")                 # least sure first
-        queues.places("against", other=folder)  # where another run says otherwise, furthest first
+        index.queues.sizes()                        # {"random": 4000, "unsure": 210, ...}
+        index.queues.places("unsure")               # least sure first
+        index.queues.places("against", other=path)  # where another run says otherwise
 
 A score differs from another by enough to matter when a quarter of the scale lies between them: one
 level of five.
@@ -21,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from rlaif.errors import StoreError
 from rlaif.judge.cascade import confidence, is_escalated
+from rlaif.service.files import sound
 from rlaif.types import MemberVerdict, Preference, Score, Verdict
 
 Queue = Literal["random", "unsure", "split", "against", "escalated", "failed"]
@@ -78,7 +78,7 @@ def add(db: sqlite3.Connection, n: int, same: int, verdict: Verdict) -> None:
         (
             n,
             same,
-            _sound(verdict.item.id),
+            sound(verdict.item.id),
             verdict.preference.winner if verdict.preference else None,
             _value(payload),
             side,
@@ -106,11 +106,6 @@ def gold_of(verdict: Verdict) -> Any:
         found = {str(name): _levels(value) for name, value in known.items()}
         return found if found and all(found.values()) else None
     return _levels(known) or None
-
-
-def _sound(text: str) -> str:
-    """`text` as SQLite takes it: half characters are shown by their code."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _levels(value: object) -> list[float]:
@@ -242,7 +237,7 @@ class Queues:
 
     def of_item(self, name: str) -> list[int]:
         """The places of the verdicts on an item."""
-        return list(self._all("SELECT n FROM queues WHERE item = ? ORDER BY n", (_sound(name),)))
+        return list(self._all("SELECT n FROM queues WHERE item = ? ORDER BY n", (sound(name),)))
 
     def said(self, places: Iterable[int]) -> dict[int, Said]:
         """What the judge said at some places, and what is known to be right there."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rlaif.errors import DataError
+from rlaif.evals.score_agreement import agree
 from rlaif.service.labels import Label
 from rlaif.service.queues import Said
 from rlaif.stats.agreement import wilson
@@ -34,8 +35,8 @@ def reliability(labels: Iterable[Label], said: Mapping[int, Said]) -> dict[str, 
     interval `low` to `high`, and Cohen's `kappa` (of ratings weighted by the squared difference)
     with `kappa_low` to `kappa_high`; `gold_` has `n`, `accuracy`, `low` and `high` on items with
     known answers. Two choices agree where they are the same of A, B and tie, both-bad being a tie;
-    two ratings where they are within half a level, on a scale from 0 to 1 on one side of its
-    middle. `alpha` is Krippendorff's (nominal; of ratings, interval). What cannot be told is None.
+    two ratings as `evals.score_agreement` says. `alpha` is Krippendorff's (nominal; of ratings,
+    interval). What cannot be told is None.
 
     Args:
         labels: Of one run.
@@ -121,9 +122,7 @@ def _of_judge(said: Said) -> Any:
 def _agree(score: Score | None, one: Any, other: Any) -> bool:
     if score is None:
         return bool(one == other)
-    if score.max - score.min > 1:
-        return bool(abs(one - other) <= _HALF)
-    return bool((one >= _HALF) == (other >= _HALF))
+    return bool(agree(one, other, score.min, score.max))
 
 
 def _held(prefix: str, rows: Sequence[tuple[int, Label, Any]]) -> dict[str, Any]:

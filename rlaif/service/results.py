@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rlaif.errors import ConfigError
-from rlaif.evals.formats.files import guarded
+from rlaif.service.files import csv_parts, made_whole, sound
 from rlaif.store.runs import read_verdicts
 from rlaif.types import Messages, Verdict
 
@@ -68,14 +68,7 @@ def csv_lines(path: Path) -> Iterator[str]:
     Raises:
         SpecError: the file is no verdicts.
     """
-    written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow(COLUMNS)
-    for number, verdict in enumerate(read_verdicts(path), 1):
-        writer.writerow([_cell(value) for value in row_of(verdict).values()])
-        if number % 100 == 0:
-            yield _taken(written)
-    yield _taken(written)
+    return csv_parts(COLUMNS, (row_of(verdict).values() for verdict in read_verdicts(path)))
 
 
 def parquet(path: Path) -> Path:
@@ -91,37 +84,25 @@ def parquet(path: Path) -> Path:
     except ImportError:
         raise ConfigError("Parquet needs pyarrow on the server: ask for csv or jsonl") from None
 
-    made = path.with_suffix(".parquet")
-    if made.is_file() and made.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+    made, found = path.with_suffix(".parquet"), path.stat()
+    if made.is_file() and made.stat().st_mtime_ns == found.st_mtime_ns:
         return made
     types = {str: pa.string(), float: pa.float64(), bool: pa.bool_()}
     schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
-    partial = path.with_suffix(".parquet.partial")
-    with pq.ParquetWriter(partial, schema) as writer:
-        rows: list[dict[str, Any]] = []
-        for verdict in read_verdicts(path):
-            rows.append(row_of(verdict))
-            if len(rows) == _ROWS_A_PART:
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
-                rows = []
-        if rows:
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=schema))
-    partial.replace(made)
+    with made_whole(made) as partial:
+        with pq.ParquetWriter(partial, schema) as writer:
+            rows = map(_carried, read_verdicts(path))
+            while part := list(islice(rows, _ROWS_A_PART)):
+                writer.write_batch(pa.RecordBatch.from_pylist(part, schema=schema))
+        # the time of the verdicts that were read: a run that is done again has others
+        os.utime(partial, ns=(found.st_atime_ns, found.st_mtime_ns))
     return made
 
 
-def _cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula, and that UTF-8 can carry."""
-    if not isinstance(value, str):
-        return value
-    return guarded(value.encode("utf-8", "backslashreplace").decode())
-
-
-def _taken(written: io.StringIO) -> str:
-    text = written.getvalue()
-    written.seek(0)
-    written.truncate()
-    return text
+def _carried(verdict: Verdict) -> dict[str, Any]:
+    """A row whose texts UTF-8 can carry."""
+    row = row_of(verdict)
+    return {name: sound(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _text(messages: Messages) -> str:

@@ -20,7 +20,7 @@ from rlaif.service.config import known
 from rlaif.service.errors import Problem
 from rlaif.service.guard import caller_of
 from rlaif.service.judging import NDJSON
-from rlaif.service.runs import ENDED, Run, RunBook
+from rlaif.service.runs import ENDED, MOST_LISTED, Run, RunBook
 from rlaif.service.state import Service, service_of
 from rlaif.service.uploads import uploaded
 from rlaif.service.working import folder_of, input_path, source_of
@@ -40,6 +40,15 @@ def book_of(request: Request) -> RunBook:
     return found
 
 
+def run_of(request: Request) -> Run:
+    """The run that a request names.
+
+    Raises:
+        Problem: there is none, it is somebody else's, or the caller may not judge.
+    """
+    return book_of(request).get(request.path_params["run_id"], caller_of(request, "judge"))
+
+
 async def make(request: Request) -> Response:
     """Make a run, which waits for its turn."""
     service, caller = service_of(request), caller_of(request, "judge")
@@ -54,35 +63,44 @@ async def make(request: Request) -> Response:
 async def listed(request: Request) -> Response:
     """The caller's runs, newest first; an admin's list has everybody's."""
     caller = caller_of(request, "judge")
-    asked = {name: _number(request, name) for name in ("limit", "before_s")}
-    limit = count_of(asked, "limit", 1000, "a count of runs") or 50
-    before = asked["before_s"]
+    asked = {"limit": _number(request, "limit")}
+    limit = count_of(asked, "limit", MOST_LISTED, "a count of runs") or 50
+    found = book_of(request).listed(caller, limit, before_of(request))
+    return Response(json_bytes({"runs": [run.as_dict() for run in found]}), media_type=JSON)
+
+
+def before_of(request: Request) -> float | None:
+    """The time before which the runs of a list were made, where a request names one.
+
+    Raises:
+        SpecError: it is no time.
+    """
+    before = _number(request, "before_s")
     if before is not None and not 1 <= before <= 1e18:
         raise SpecError("is a number from 1 to 1e+18", field="before_s")
-    found = book_of(request).listed(caller, limit, before)
-    return Response(json_bytes({"runs": [run.as_dict() for run in found]}), media_type=JSON)
+    return before
 
 
 async def show(request: Request) -> Response:
     """How far a run is."""
-    return _told(_run(request))
+    return _told(run_of(request))
 
 
 async def cancel(request: Request) -> Response:
     """End a run early: what is in flight is finished and kept."""
-    return _told(book_of(request).cancel(_run(request)))
+    return _told(book_of(request).cancel(run_of(request)))
 
 
 async def again(request: Request) -> Response:
     """Do a run again: it asks only for what it has no reply to."""
     body = await read_json(request)
     only(body, "budget_usd")
-    return _told(book_of(request).again(_run(request), _amount(body, "budget_usd")))
+    return _told(book_of(request).again(run_of(request), _amount(body, "budget_usd")))
 
 
 async def events(request: Request) -> Response:
     """Server-sent events: `progress` whenever something changed, and `end`."""
-    book, caller, run = book_of(request), caller_of(request, "judge"), _run(request)
+    book, caller, run = book_of(request), caller_of(request, "judge"), run_of(request)
 
     async def stream() -> AsyncIterator[bytes]:
         told, quiet_s, now = b"", 0.0, run
@@ -106,7 +124,7 @@ async def events(request: Request) -> Response:
 
 async def verdicts(request: Request) -> Response:
     """The verdicts of a run that is done: JSONL, CSV or Parquet."""
-    run = _run(request)
+    run = run_of(request)
     form = request.query_params.get("format", "jsonl")
     if form not in ("jsonl", "csv", "parquet"):
         raise SpecError("is one of jsonl, csv, parquet", field="format")
@@ -214,11 +232,6 @@ def _number(request: Request, name: str) -> float | None:
     if not _NUMBER.fullmatch(text):
         raise SpecError("is no number", field=name)
     return float(text)
-
-
-def _run(request: Request) -> Run:
-    name = request.path_params["run_id"]
-    return book_of(request).get(name, caller_of(request, "judge"))
 
 
 def _told(run: Run, status: int = 200) -> Response:

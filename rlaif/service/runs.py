@@ -23,6 +23,8 @@ from rlaif.service.errors import Problem
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
+MOST_LISTED = 1000
+"""Runs in one list."""
 
 _COLUMNS = (
     "id, token, created_s, started_s, ended_s, state, cancel, title, work, total, done, ok, "
@@ -50,6 +52,10 @@ class Run:
     cost_usd: float
     summary: Mapping[str, Any] | None
     error: str | None
+
+    def is_of(self, caller: Caller) -> bool:
+        """Whether the run is the caller's own, as every run is an admin's."""
+        return self.token == caller.id or caller.may("admin")
 
     def as_dict(self) -> dict[str, Any]:
         """What clients are told."""
@@ -116,7 +122,7 @@ class RunBook:
             Problem: there is none, or it is somebody else's.
         """
         found = self.shown(name, caller)
-        if found.token != caller.id and not caller.may("admin"):
+        if not found.is_of(caller):
             raise Problem(404, "there is no such run")
         return found
 
@@ -174,6 +180,8 @@ class RunBook:
         those whoever waited longest since a run of theirs was begun: many runs of one token do not
         hold up another's.
         """
+        if self._db.row("SELECT 1 FROM runs WHERE state IN ('queued', 'running') LIMIT 1") is None:
+            return None
         rows = self._db.rows(
             """
             SELECT r.id FROM runs r

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import TypeAdapter
 
+from rlaif.service.bodies import JSON
 from rlaif.service.given import PEOPLE
+from rlaif.service.runs import MOST_LISTED
 from rlaif.service.uploads import FORMATS
 from rlaif.types import Verdict
 
@@ -224,31 +227,36 @@ VERDICTS: Schema = {
 
 
 def described(
-    answer: Schema,
+    answer: Schema | None,
     body: Schema | None = None,
     *,
     status: str = "200",
     failures: tuple[int, ...] = (),
-    also: tuple[str, ...] = (),
+    media: Mapping[str, Schema] = MappingProxyType({}),
+    query: Mapping[str, Schema] = MappingProxyType({}),
+    sent: str = JSON,
 ) -> dict[str, Any]:
     """What OpenAPI is told of one operation.
 
     Args:
-        answer: The schema of its answer.
+        answer: The schema of its answer in JSON, where it gives one.
         body: The schema of its body, where it has one.
         status: The status of its answer.
         failures: Statuses that it may answer besides those that any operation may.
-        also: Further media types of its answer.
+        media: The schemas of its answer in other media types.
+        query: Those of the parameters in its query.
+        sent: The media type of its body.
     """
     codes = {400, 401, 403, 404, 408, 413, 421, 422, 429, 500, 503, 504, 507, *failures}
     if body is not None:
         codes.add(415)
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    answers = {**({} if answer is None else {JSON: answer}), **media}
     told: dict[str, Any] = {
         "responses": {
             status: {
                 "description": "What was asked for.",
-                "content": {"application/json": {"schema": answer}, **{kind: {} for kind in also}},
+                "content": {kind: {"schema": schema} for kind, schema in answers.items()},
             },
             **{
                 str(code): {
@@ -260,18 +268,17 @@ def described(
         }
     }
     if body is not None:
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        told["requestBody"] = {"required": True, "content": {sent: {"schema": body}}}
+    if query:
+        told["parameters"] = [
+            {"name": name, "in": "query", "schema": schema} for name, schema in query.items()
+        ]
     return told
 
 
-def _other(told: dict[str, Any], **media: Schema) -> dict[str, Any]:
-    """`told` of an answer in other media types, the names of which have `__` for a slash."""
-    content = {kind.replace("__", "/"): {"schema": schema} for kind, schema in media.items()}
-    told["responses"]["200"]["content"] = content
-    return told
-
-
-_BINARY: Schema = {"type": "string", "format": "binary"}
+BINARY: Schema = {"type": "string", "format": "binary"}
+FILE: Schema = {**BINARY, "minLength": 1}
+OCTETS = "application/octet-stream"
 _EVENT: Schema = {
     "type": "object",
     "required": ["event", "data"],
@@ -285,22 +292,14 @@ _EVENT: Schema = {
     },
     "description": "One event of the stream.",
 }
-EVENTS = _other(described({}, failures=(409,)), **{"text__event-stream": _EVENT})
-TABLE = _other(
-    described({}, failures=(409,)),
-    **{
-        "application__x-ndjson": _BINARY,
-        "text__csv": _BINARY,
-        "application__vnd.apache.parquet": _BINARY,
-    },
+EVENTS = described(None, failures=(409,), media={"text/event-stream": _EVENT})
+_TABLES = ("application/x-ndjson", "text/csv", "application/vnd.apache.parquet")
+TABLE = described(
+    None,
+    failures=(409,),
+    media=dict.fromkeys(_TABLES, BINARY),
+    query={"format": {"enum": ["jsonl", "csv", "parquet"], "default": "jsonl"}},
 )
-TABLE["parameters"] = [
-    {
-        "name": "format",
-        "in": "query",
-        "schema": {"enum": ["jsonl", "csv", "parquet"], "default": "jsonl"},
-    }
-]
 UPLOAD = described(
     {
         "type": "object",
@@ -311,22 +310,15 @@ UPLOAD = described(
             "sha256": {"type": "string"},
         },
     },
-    {},
+    FILE,
     status="201",
+    query={"format": {"enum": list(FORMATS), "default": "jsonl"}},
+    sent=OCTETS,
 )
-UPLOAD["requestBody"] = {
-    "required": True,
-    "content": {"application/octet-stream": {"schema": {**_BINARY, "minLength": 1}}},
-}
-UPLOAD["parameters"] = [
-    {"name": "format", "in": "query", "schema": {"enum": list(FORMATS), "default": "jsonl"}}
-]
-RUN_LIST = described(RUNS)
-RUN_LIST["parameters"] = [
-    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000}},
-    {
-        "name": "before_s",
-        "in": "query",
-        "schema": {"type": "number", "minimum": 1, "maximum": 1e18},
+RUN_LIST = described(
+    RUNS,
+    query={
+        "limit": {"type": "integer", "minimum": 1, "maximum": MOST_LISTED},
+        "before_s": {"type": "number", "minimum": 1, "maximum": 1e18},
     },
-]
+)

@@ -12,7 +12,8 @@ from rlaif.errors import SpecError
 from rlaif.service.queues import QUEUES, SURE, Queue, Queues
 from rlaif.specs.describe import describe
 
-_MOST = 1000
+MOST = 1000
+"""Most people for an item, and most items for one check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,8 @@ def campaign_from(body: Mapping[str, Any]) -> Campaign:
         if isinstance(value, float) and value.is_integer():  # JSON has 3.0 for 3 too
             value = int(value)
         whole = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole and least <= value <= _MOST):
-            message = f"is a whole number from {least} to {_MOST}, not {describe(value)}"
+        if value is not None and not (whole and least <= value <= MOST):
+            message = f"is a whole number from {least} to {MOST}, not {describe(value)}"
             raise SpecError(message, field=name)
         found[name] = value
     return Campaign(**found)

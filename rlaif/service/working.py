@@ -20,7 +20,7 @@ from rlaif.backends.budgeted import Budget
 from rlaif.cli.judging import comparisons_in, responses_in
 from rlaif.cli.options import data_digest
 from rlaif.cli.ranking import rankings_in
-from rlaif.errors import ConfigError, RlaifError, StoreError
+from rlaif.errors import ConfigError, RlaifError, SpecError, StoreError
 from rlaif.judge.tournament import Tournament
 from rlaif.runner import Tally, write_verdicts
 from rlaif.service import given
@@ -35,6 +35,7 @@ from rlaif.types import Candidate, Item, Verdict, as_dict
 _LOOK_S = 0.5
 """Seconds between looks for a run, and between notes of how far one is."""
 _DRAIN_S = 5.0
+_LONGEST_ERROR = 600
 _AGAIN_S = 2.0
 """Seconds between tries to note that a run failed."""
 
@@ -87,7 +88,6 @@ class Worker:
                     task = asyncio.create_task(self._carry_out(run))
                     running.add(task)
                     task.add_done_callback(running.discard)
-                self._service.metrics.runs(self._book.counts())
             except RlaifError as error:
                 _log.error("runs cannot be taken: %s", error)
             await _first(self._stopping.wait(), _LOOK_S)
@@ -112,7 +112,7 @@ class Worker:
             _log.error("the run %s is left for later: %s", run.id, error)
             self._book.release(run.id)
         except RlaifError as error:
-            await self._fail(run, str(error)[:600])
+            await self._fail(run, self._told(error))
         except asyncio.CancelledError:
             self._book.release(run.id)
             raise
@@ -121,6 +121,13 @@ class Worker:
             await self._fail(run, "the service failed; see its log")
         finally:
             self._stops.discard(stop)
+
+    def _told(self, error: RlaifError) -> str:
+        """What whoever made the run is told of an error: not where the service keeps its files."""
+        if isinstance(error, SpecError):
+            row = "the data" if error.line is None else f"row {error.line}"
+            return f"{row}: {SpecError(error.message, field=error.field)}"[:_LONGEST_ERROR]
+        return str(error).replace(f"{self._service.root}/", "")[:_LONGEST_ERROR]
 
     async def _fail(self, run: Run, why: str) -> None:
         """Note that a run failed. Where not even that can be kept, as on a full disk, it is tried

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,16 +88,22 @@ def whole_file(path: Path) -> Iterator[TextIO]:
     """A text file that replaces `path` only when the block ends without an error.
 
     It is on the disk before it has the name, so a power cut leaves the old file or the new one.
-    What a killed process left in `NAME.partial` is written over.
+    What a killed process left in `NAME.partial` is written over. Text that UTF-8 cannot carry (a
+    lone surrogate) is escaped as JSON escapes it, not lost. A device or a pipe is not replaced, but
+    written to.
 
     Raises:
-        StoreError: the disk is full, the folder cannot be written, or another process is writing
-            the same file.
+        StoreError: the disk is full, the folder cannot be written, there is a folder of that name,
+            or another process is writing the same file.
     """
+    if os.path.isdir(path):  # noqa: PTH112 - of a name that is too long pathlib would not say no
+        raise StoreError(f"cannot write {path}: it is a folder")
+    if is_stream(path):
+        with _text(_Written(path, path)) as file:
+            yield file
+        return
     partial = path.with_name(path.name + ".partial")
-    with io.TextIOWrapper(
-        io.BufferedWriter(_PartialFile(partial, path), 1 << 16), encoding="utf-8", newline="\n"
-    ) as file:
+    with _text(_PartialFile(partial, path)) as file:
         yield file
         file.flush()
         try:
@@ -114,13 +121,28 @@ def whole_file(path: Path) -> Iterator[TextIO]:
             os.close(folder)
 
 
-class _PartialFile(io.FileIO):
-    """A file that only this writer writes to, and whose errors are ours and name `final`."""
+def is_stream(path: Path) -> bool:
+    """Whether `path` is a device, a pipe or a socket, which take text but cannot be replaced."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
-    def __init__(self, path: Path, final: Path) -> None:
+
+def _text(file: io.FileIO) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.BufferedWriter(file, 1 << 16), encoding="utf-8", errors="backslashreplace", newline="\n"
+    )
+
+
+class _Written(io.FileIO):
+    """A file whose errors are ours and name `final`."""
+
+    def __init__(self, file: Path | int, final: Path) -> None:
         self._final = final
         try:
-            super().__init__(lock_file(path), "wb")
+            super().__init__(file, "wb")
         except OSError as error:
             raise StoreError(_not_written(final, error)) from error
 
@@ -129,6 +151,17 @@ class _PartialFile(io.FileIO):
             return super().write(data) or 0
         except OSError as error:
             raise StoreError(_not_written(self._final, error)) from error
+
+
+class _PartialFile(_Written):
+    """A file that only this writer writes to."""
+
+    def __init__(self, path: Path, final: Path) -> None:
+        try:
+            locked = lock_file(path)
+        except OSError as error:
+            raise StoreError(_not_written(final, error)) from error
+        super().__init__(locked, final)
 
 
 def _not_written(path: Path, error: OSError) -> str:
@@ -212,15 +245,23 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise SpecError(error.strerror or str(error), path=path) from error
     with file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line, parse_constant=finite_number, parse_float=finite_number)
-            except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
-                raise SpecError(f"not JSON: {error}", path=path, line=number) from error
-            if not isinstance(row, dict):
-                raise SpecError("not a JSON object", path=path, line=number)
-            yield number, row
+            if line.strip():
+                yield number, read_row(line, path, number)
+
+
+def read_row(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """The JSON object on line `number` of the file at `path`.
+
+    Raises:
+        SpecError: it holds another value, or none.
+    """
+    try:
+        row = json.loads(line, parse_constant=finite_number, parse_float=finite_number)
+    except (ValueError, RecursionError) as error:  # broken UTF-8 is a ValueError too
+        raise SpecError(f"not JSON: {error}", path=path, line=number) from error
+    if not isinstance(row, dict):
+        raise SpecError("not a JSON object", path=path, line=number)
+    return row
 
 
 def file_of_run(path: Path, name: str) -> Path:

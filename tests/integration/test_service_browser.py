@@ -51,6 +51,7 @@ def test_a_run_is_made_watched_read_and_judged_by_keyboard(
         run = page.url
         _read_verdicts(page, run)
         _judge_twenty(page, run)
+        _press_too_early(page)
         for path in ("", "/verdicts", "/verdicts/2", "/label"):
             page.goto(run + path)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
@@ -106,6 +107,23 @@ def _judge_twenty(page: Any, run: str) -> None:
     page.keyboard.press("1")
     page.wait_for_selector("text=20 judged")
     assert page.inner_text(".subtitle") != before
+
+
+def _press_too_early(page: Any) -> None:
+    """A key for the next item that comes before it is there does not change the last one."""
+    sent, held = list[str](), list[Any]()
+    page.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
+    page.route("**/label", lambda route: held.append(route))  # noqa: PLW0108
+    _loaded(page)
+    page.keyboard.press("1")
+    while not held:  # the label is kept, and the page is asked for anew
+        page.wait_for_timeout(20)
+    page.keyboard.press("2")
+    page.wait_for_timeout(200)
+    held[0].continue_()
+    page.wait_for_selector("text=21 judged")
+    page.unroute("**/label")
+    assert len(sent) == 1
 
 
 def _loaded(page: Any) -> None:

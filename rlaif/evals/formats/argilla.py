@@ -22,7 +22,7 @@ from rlaif.evals.formats.rows import ImportOptions, ImportReport, Row, Source, u
 from rlaif.evals.people import Vote, by, rating, vote
 from rlaif.specs.describe import describe
 from rlaif.specs.items import prompt_messages, response_messages
-from rlaif.types import Candidate, Item, JudgeRef, Messages, Verdict
+from rlaif.types import Candidate, Item, JudgeRef, Verdict
 
 NAME = "argilla"
 TAKES = frozenset({"scale"})
@@ -113,7 +113,7 @@ def _verdict(row: Row, user: str, answers: Mapping[str, Any], options: ImportOpt
     fields = row.inner(row.required("fields"), "fields")
     facts = row.inner(row.take("metadata") or {}, "metadata")
     prompt = next((name for name in _PROMPTS if name in fields), None)
-    messages = _messages(fields, prompt, prompt_messages) if prompt else ()
+    messages = fields.read(prompt, fields.required(prompt), prompt_messages) if prompt else ()
     name = str(facts.key("item")) if facts.take("item") is not None else _name(row)
     judge = by(user, method=f"imported {NAME}")
     pair = next((pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields), None)
@@ -190,19 +190,11 @@ def _reason(answers: Mapping[str, Any], used: Mapping[str, Any]) -> str:
     return "\n".join(text for text in texts if text.strip())
 
 
-def _messages(fields: Row, name: str, read_as: Any) -> Messages:
-    value = fields.required(name)
-    try:
-        found: Messages = read_as(value)
-    except ValueError as error:
-        fields.fail(getattr(error, "message", str(error)), name)
-    return found
-
-
 def _candidate(fields: Row, facts: Row, field: str, side: str, letter: str) -> Candidate:
     model = facts.maybe_text(f"model{side}")
     name = facts.maybe_text(f"candidate{side}") or model or letter
-    return Candidate(name, _messages(fields, field, response_messages), model)
+    response = fields.read(field, fields.required(field), response_messages)
+    return Candidate(name, response, model)
 
 
 def _meta(facts: Row) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from rlaif.canonical import json_line
 from rlaif.errors import ConfigError, DataError, StoreError
+from rlaif.store.runs import is_stream
 
 Rows = Callable[[], Iterable[Mapping[str, Any]]]
 
@@ -66,7 +67,8 @@ def write_rows(path: Path, rows: Rows, *, guard: bool = False) -> int:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[TextIO]:
-    partial = path.with_name(path.name + ".partial")
+    # a pipe is not replaced, but written to
+    partial = path if is_stream(path) else path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as raw:
@@ -76,10 +78,12 @@ def _whole(path: Path) -> Iterator[TextIO]:
                     yield from _text(packed)
             else:
                 yield from _text(raw)
-        partial.replace(path)
+        if partial != path:
+            partial.replace(path)
     except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
+        if partial != path:
+            with suppress(OSError):
+                partial.unlink()
         if isinstance(error, OSError):
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
         raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rlaif.errors import DataError, SpecError
@@ -121,17 +121,13 @@ def _candidate(row: Row, side: str, letter: str) -> Candidate:
     return Candidate(name or model or letter, response or (), model)
 
 
-def _said(row: Row, name: str, read_as: Any) -> Messages | None:
+def _said(row: Row, name: str, read_as: Callable[[Any], Messages]) -> Messages | None:
     value = row.take(name)
     if value is None:
         return None
     if is_table(row.path):
         value = _conversation(value)
-    try:
-        found: Messages = read_as(value)
-    except SpecError as error:
-        row.fail(error.message, name)
-    return found
+    return row.read(name, value, read_as)
 
 
 def _conversation(cell: str) -> Any:

@@ -140,6 +140,13 @@ class Row:
             self.fail(f"should be text, found {describe(value)}", name)
         return value
 
+    def read(self, name: str, value: object, reader: Callable[[Any], T]) -> T:
+        """What `reader` makes of the value of a field; its `SpecError` is told of this row."""
+        try:
+            return reader(value)
+        except SpecError as error:
+            self.fail(error.message, name)
+
     def key(self, name: str) -> str | int:
         """A field that names something: text or a whole number."""
         value = self.required(name)

@@ -9,6 +9,7 @@ async function send(path, body, kind) {
     headers: { ...headers, "content-type": kind || "application/json" },
     body,
   });
+  if (answer.status === 401) throw new Error("You are signed out: open this page anew to sign in.");
   const told = await answer.json();
   if (!answer.ok) throw new Error(told.detail);
   return told;
@@ -26,7 +27,7 @@ function text(run) {
   return {
     state: run.state,
     done: run.done.toLocaleString("en") + of,
-    coverage: (100 * run.coverage).toFixed(1) + "%",
+    coverage: run.done ? (100 * run.coverage).toFixed(1) + "%" : "–",
     cost: "$" + run.cost_usd.toFixed(4),
   };
 }
@@ -111,10 +112,13 @@ if (task) {
     if (busy) return;
     busy = true;
     attempt(async () => {
-      await work();
-      location.reload();
-    }).finally(() => {
-      busy = false;
+      try {
+        await work();
+      } catch (error) {
+        busy = false;
+        throw error;
+      }
+      location.reload(); // busy until it is gone: a key for the next item would change this one
     });
   };
   const put = (said) => {
@@ -190,7 +194,8 @@ if (bring) {
   });
 }
 
-if (document.querySelector("[data-waits]")) setTimeout(() => location.reload(), 1500);
+const waits = document.querySelector("[data-waits]");
+if (waits) setTimeout(() => location.reload(), 1000 * waits.dataset.waits);
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;

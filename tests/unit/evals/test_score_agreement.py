@@ -8,7 +8,7 @@ import pytest
 
 from rlaif.errors import DataError, SpecError
 from rlaif.evals.human_labels import LabeledRun
-from rlaif.evals.score_agreement import score_agreement
+from rlaif.evals.score_agreement import agree, score_agreement
 from tests.unit.evals.records import grade, pair
 
 JUDGE = [4, 2, 5, 3]
@@ -51,6 +51,15 @@ def test_several_people_meet_each_score_and_each_other() -> None:
 
 def test_pass_or_fail_agrees_on_one_side_of_the_middle() -> None:
     made = run([1, 0, 1, 0], judge=[0.9, 0.4, 0.2, 0.5], scale=(0, 1))
+    assert score_agreement(made, rounds=50)["agreement"] == 0.5
+
+
+@pytest.mark.parametrize("low", [0.0, 1.0, -1.0, 4.5])
+def test_a_scale_of_two_levels_has_its_middle_wherever_it_begins(low: float) -> None:
+    levels = [low, low + 0.4, low + 0.5, low + 1]
+    found = [[bool(agree(x, y, low, low + 1)) for y in levels] for x in levels]
+    assert found == [[True, True, False, False]] * 2 + [[False, False, True, True]] * 2
+    made = run([low, low + 1], judge=[low, low], scale=(low, low + 1))
     assert score_agreement(made, rounds=50)["agreement"] == 0.5
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from rlaif.cli.main import app
 from rlaif.errors import ConfigError, RlaifError, SpecError
 from rlaif.service.config import JudgeConfig, ServiceConfig, allowed_rubrics, known, load_config
 from rlaif.service.errors import STATUSES, problem_of
+from rlaif.service.runs import RunBook
 from tests.unit.service.conftest import Serve
 
 RUBRIC = """
@@ -59,6 +61,20 @@ def test_requests_are_counted_by_route_and_not_by_path(serve: Serve) -> None:
     assert 'rlaif_requests_total{route="other",status="404"} 3.0' in text
     assert 'rlaif_calls_total{cached="no"} 1.0' in text
     assert 'rlaif_runs{state="queued"} 0.0' in text
+
+
+def test_runs_are_counted_when_somebody_asks(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, asked = RunBook.counts, []
+    monkeypatch.setattr(RunBook, "counts", lambda book: asked.append(1) or counts(book))
+    running = serve()
+    time.sleep(0.1)
+    assert asked == []
+    assert 'rlaif_runs{state="done"} 0.0' in running.get("/metrics").text
+    assert asked == [1]
+    running.service.database.close()
+    text = running.get("/metrics").text
+    assert "rlaif_runs{" not in text
+    assert 'rlaif_requests_total{route="/metrics",status="200"} 1.0' in text
 
 
 def test_every_operation_is_described(serve: Serve) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from rlaif.service.accounts import TokenBook
-from rlaif.service.guard import hosts_of
+from rlaif.service.guard import hosts_of, is_loopback
 from tests.unit.service.conftest import Running, Serve
 
 ONE = {"prompt": "Capital of France?", "response": "Paris."}
@@ -102,6 +102,26 @@ def test_hosts_of_an_outer_address_are_checked_where_they_are_named() -> None:
     assert "judge.example" in hosts_of("0.0.0.0", ["judge.example"])
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "localhost", "LocalHost", "::1"])
+def test_whatever_only_this_machine_reaches_is_asked_by_its_names_alone(address: str) -> None:
+    # a page of a name that was pointed to this machine later could ask it otherwise
+    assert is_loopback(address)
+    assert hosts_of(address, []) >= {"127.0.0.1", "localhost", "[::1]"}
+
+
+def test_a_long_address_of_this_machine_is_asked_by_its_names_alone() -> None:
+    assert is_loopback("0:0:0:0:0:0:0:1")
+    assert hosts_of("0:0:0:0:0:0:0:1", []) == {"127.0.0.1", "localhost", "[::1]"}
+    for address in ("0.0.0.0", "::", "10.0.0.1", "judge.example", "localhost.evil.example", ""):
+        assert not is_loopback(address)
+
+
+def test_hosts_are_named_as_browsers_ask_for_them() -> None:
+    named = hosts_of("FE80:0::1", ["Judge.Example", "[2001:DB8::0:1]", "2001:db8::2", "x:8000"])
+    asked = {"[fe80::1]", "judge.example", "[2001:db8::1]", "[2001:db8::2]", "x"}
+    assert named == asked | {"127.0.0.1", "localhost", "[::1]"}
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -163,6 +183,20 @@ def test_a_body_over_the_limit_is_refused_declared_or_not(serve: Serve) -> None:
     assert running.client.post("/v1/score", content=parts, headers=json_type).status_code == 413
 
 
+def test_who_shows_no_token_may_send_no_more_than_one(serve: Serve) -> None:
+    # a form of a million fields takes seconds to read, in which nobody else is answered
+    running = serve(token=True)
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    sent = b"token=x&" + b"a=b&" * 3000
+    for content in (sent, iter([sent])):
+        assert running.client.post("/login", content=content, headers=form).status_code == 413
+    for path in ("/healthz", "/static/page.css"):
+        assert running.client.post(path, content=sent).status_code in (405, 413)
+    assert running.client.post("/v1/score", content=sent).status_code == 401
+    token = running.tokens.add("anna", ["judge"])
+    assert running.client.post("/login", data={"token": token}).status_code == 303
+
+
 def test_a_client_that_never_ends_the_head_is_shown_out(serve: Serve) -> None:
     running = serve(limits={"header_s": 0.3})
     started = time.monotonic()
@@ -179,6 +213,51 @@ def test_a_client_that_never_ends_the_body_is_shown_out(serve: Serve) -> None:
         b"Content-Length: 100\r\nConnection: close\r\n\r\n{"
     )
     assert raw(running, head).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "kind", "route"),
+    [
+        ("POST /v1/score", "application/json", "/v1/score"),
+        ("POST /v1/uploads", "application/octet-stream", "/v1/uploads"),
+        ("POST /login", "application/x-www-form-urlencoded", "/login"),
+    ],
+)
+def test_a_client_that_goes_away_amid_its_body_is_no_failure_of_the_service(
+    serve: Serve, caplog: pytest.LogCaptureFixture, request_line: str, kind: str, route: str
+) -> None:
+    running = serve()
+    leave(running, f"{request_line} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}")
+    counted(running, f'rlaif_requests_total{{route="{route}",status="400"}} 1.0')
+    assert caplog.text == ""
+
+
+def test_a_client_that_goes_away_amid_a_stream_is_none_either(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlaif.service.running.ENDED", ())  # so that the stream goes on
+    running = serve()
+    data = {"upload": running.client.post("/v1/uploads", content=b"{}").json()["upload"]}
+    name = running.post("/v1/runs", {"kind": "score", "data": data}).json()["id"]
+    leave(running, f"GET /v1/runs/{name}/events HTTP/1.1\r\nHost: localhost", wait_s=0.3)
+    counted(running, 'route="/v1/runs/{run_id}/events",status="200"} 1.0')
+    ours = [record for record in caplog.records if record.name != "rlaif.runner"]
+    assert [record.getMessage() for record in ours] == []
+
+
+def leave(running: Running, head: str, wait_s: float = 0.1) -> None:
+    """Send a head that tells of 100 bytes, and one of them, and be gone."""
+    parts = urlsplit(running.url)
+    with socket.create_connection((parts.hostname, parts.port)) as line:
+        line.sendall(f"{head}\r\nContent-Length: 100\r\n\r\n{{".encode())
+        time.sleep(wait_s)
+
+
+def counted(running: Running, line: str, longest_s: float = 5.0) -> None:
+    until_s = time.monotonic() + longest_s
+    while line not in (text := running.get("/metrics").text):
+        assert time.monotonic() < until_s, text
+        time.sleep(0.02)
 
 
 def test_requests_that_are_no_http_do_no_harm(serve: Serve) -> None:

@@ -196,3 +196,14 @@ def test_queues_are_counted_and_another_run_is_held_against(
     assert (task["kind"], task["left"], len(task["responses"])) == ("comparison", 3, 2)
     page = running.get(f"/runs/{name}/label?queue=unsure", headers=PAGE).text
     assert "where the judge was unsure (3)" in page
+
+
+def test_the_next_item_is_told_without_the_figures_of_its_page(
+    running: Running, service: tuple[Running, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("nobody asked for figures")
+
+    monkeypatch.setattr("rlaif.service.labelling.judge_share", never)
+    monkeypatch.setattr("rlaif.service.queues.Queues.sizes", never)
+    assert running.get(f"/v1/runs/{service[1]}/labels/next").json()["n"] in (1, 2, 3)

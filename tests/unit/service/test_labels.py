@@ -203,4 +203,4 @@ def test_orders_are_even_and_stay(tmp_path: Path) -> None:
     book = LabelBook(Database(tmp_path / "service.sqlite"))
     with pytest.raises(SpecError, match="is one of"):
         book.put("run", 1, "anna", "A", "")
-    assert book.put("run", 1, "anna", "tie", "\ud800\0").reason == "?\ufffd"
+    assert book.put("run", 1, "anna", "tie", "\ud800\0").reason == "\\ud800\ufffd"

@@ -12,10 +12,13 @@ import httpx
 import pytest
 
 from rlaif.errors import StoreError
-from rlaif.service.accounts import TokenBook
+from rlaif.service.accounts import LOCAL, TokenBook
+from rlaif.service.config import Limits
 from rlaif.service.database import Database
 from rlaif.service.index import Filter, VerdictIndex, build, main
+from rlaif.service.runs import RunBook
 from rlaif.service.sessions import COOKIE, Sessions
+from rlaif.store.locks import Claims
 from tests.builders import verdict
 from tests.unit.service.conftest import CHOICE, GRADE, Running, Serve
 from tests.unit.service.test_runs import ended, send
@@ -75,11 +78,39 @@ def test_a_run_is_looked_at_from_the_list_to_one_verdict(serve: Serve) -> None:
     assert "2 verdicts" in pages[0]
     assert "AB shown" in pages[1] or "A first" in pages[1] or "[[A]]" in pages[1]
     assert "Held back" in pages[1]
-    assert "1 verdicts" in shown(running, f"/runs/{name}/verdicts?q=clouds+rain")
+    assert "1 verdict<" in shown(running, f"/runs/{name}/verdicts?q=clouds+rain")
     assert "2 verdicts" in shown(running, f"/runs/{name}/verdicts?reading=inconsistent")
-    assert "0 verdicts" in shown(running, f"/runs/{name}/verdicts?model=nobody&page=99999")
+    beyond = shown(running, f"/runs/{name}/verdicts?model=nobody&page=99999")
+    assert "0 verdicts" in beyond
+    assert re.findall(r'href="[^"]*page=(\d+)"', beyond) == ["1"]
     assert running.get(f"/runs/{name}/verdicts/3", headers=PAGE).status_code == 404
     assert running.get("/runs/nothing", headers=PAGE).status_code == 404
+
+
+def test_from_one_verdict_to_the_next_of_the_list_that_it_was_opened_from(serve: Serve) -> None:
+    running = serve(CHOICE)
+    asked = ("rain", "snow", "rain", "hail", "rain")
+    rows = [{"prompt": f"Why {one}?", "response_a": "a", "response_b": "b"} for one in asked]
+    here = f"/runs/{judged(running, rows, 'compare')}/verdicts"
+    listed = shown(running, f"{here}?q=rain&reading=inconsistent")
+    opened = re.findall(rf'href="({here}/\d+[^"]*)"', listed)
+    query = "?q=rain&amp;reading=inconsistent"
+    assert opened == [f"{here}/{n}{query}" for n in (1, 3, 5)]
+    text = shown(running, opened[1].replace("&amp;", "&"))
+    assert f'rel="prev" href="{opened[0]}"' in text
+    assert f'rel="next" href="{opened[2]}"' in text
+    assert f'href="{here}{query}">Verdicts' in text
+    text = shown(running, f"{here}/5")
+    assert f'rel="prev" href="{here}/4"' in text
+    assert 'rel="next"' not in text
+
+
+def test_a_verdict_alone_is_shown_whole(serve: Serve) -> None:
+    running = serve()
+    rows = [{"prompt": "x", "response": "word " * 3000 + "END"}]
+    text = shown(running, f"/runs/{judged(running, rows, 'score')}/verdicts/1")
+    assert "word END" in text
+    assert "left out" not in text
 
 
 def test_two_runs_are_compared(serve: Serve) -> None:
@@ -91,6 +122,51 @@ def test_two_runs_are_compared(serve: Serve) -> None:
     assert "1 of 2" in text
     assert "5 → 4" in text
     assert running.get(f"/flips?a={one}&b=none", headers=PAGE).status_code == 404
+    third = judged(running, [{**rows[1], "prompt": "Where?"}], "score", "third")
+    assert "There is nothing that both runs judged" in shown(running, f"/flips?a={one}&b={third}")
+
+
+def test_older_runs_are_a_page_away(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlaif.service.pages._MOST_RUNS", 2)
+    running = serve()
+    book = RunBook(running.service.database, Claims(running.service.root / "c"), Limits())
+    for n in range(3):
+        book.cancel(book.add(LOCAL, f"run {n}", {"kind": "score", "judge": "j", "rubric": "r"}))
+    text = running.get("/", headers=PAGE).text
+    assert "run 2" in text
+    assert "run 0" not in text
+    (older,) = re.findall(r'rel="next" href="([^"]+)"', text)
+    text = running.get(older, headers=PAGE).text
+    assert ("run 2" in text, "run 0" in text, 'rel="next"' in text) == (False, True, False)
+    assert running.get("/?before_s=soon", headers=PAGE).status_code == 422
+
+
+def test_what_nobody_judged_has_no_coverage_and_people_no_cause(serve: Serve) -> None:
+    running = serve()
+    name = judged(running, [{"prompt": "x"}], "score")
+    assert 'data-live="coverage">–<' in running.get(f"/runs/{name}", headers=PAGE).text
+    rows = [{"prompt": "x", "response": "y"}]
+    body = {"kind": "score", "data": {"upload": send(running, rows)}, "judge": "people"}
+    name = ended(running, running.post("/v1/runs", body).json()["id"])["id"]
+    text = running.get(f"/runs/{name}", headers=PAGE).text
+    assert "No judge is asked" in text
+    assert "budget" not in text
+    shown(running, f"/runs/{name}/verdicts")
+    assert "0 of 0" not in shown(running, f"/runs/{name}/people")
+
+
+def test_a_page_that_is_not_to_be_had_yet_looks_again_when_it_may(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = serve(CHOICE)
+    rows = [{"prompt": "x", "response_a": "a", "response_b": "b"}]
+    name = judged(running, rows, "compare")
+    monkeypatch.setattr("rlaif.service.indexing.is_indexed", lambda _: False)
+    for path in ("label", "people"):
+        answer = running.get(f"/runs/{name}/{path}", headers=PAGE)
+        assert (answer.status_code, answer.headers["content-type"][:9]) == (409, "text/html")
+        assert '<p data-waits="5">' in answer.text
+    assert "data-waits" not in running.get("/runs/nothing", headers=PAGE).text
 
 
 def test_pages_allow_nothing_but_their_own(serve: Serve) -> None:
@@ -124,6 +200,10 @@ def test_a_browser_signs_in_with_a_token_and_changes_need_the_page_s_code(serve:
         assert token not in cookie
         text = browser.get("/", headers=PAGE).text
         assert "anna" in text
+        refused = browser.get("/runs/nothing", headers=PAGE)
+        assert refused.status_code == 404
+        assert "anna" in refused.text
+        assert "Sign out" in refused.text
         code = re.search(r'name="code" content="([0-9a-f]{64})"', text)
         assert code
         body = {"prompt": "x", "response": "y"}
@@ -135,6 +215,24 @@ def test_a_browser_signs_in_with_a_token_and_changes_need_the_page_s_code(serve:
         running.tokens.revoke("anna")
         assert browser.get("/", headers=PAGE).status_code == 303
         assert browser.post("/logout").status_code in (303, 401)
+
+
+def test_signing_in_leads_to_the_page_that_was_asked_for_and_nowhere_else(serve: Serve) -> None:
+    running = serve(token=True)
+    token = running.tokens.add("anna", ["annotate"])
+    asked = running.get("/runs/0a1b/label", headers=PAGE).headers["location"]
+    assert asked == "/login?to=%2Fruns%2F0a1b%2Flabel"
+    assert 'action="/login?to=%2Fruns%2F0a1b%2Flabel"' in running.get(asked, headers=PAGE).text
+    answer = running.client.post(asked, data={"token": token})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/runs/0a1b/label")
+    elsewhere = ("//evil.example", "https://evil.example", "/\\evil.example", "/runs//evil.example",
+                 "/runs/../login", "/runs/a\r\nx: y", "/logout", "")  # fmt: skip
+    for to in elsewhere:
+        answer = running.client.post("/login", params={"to": to}, data={"token": token})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/"), to
+    page = running.get("/login", params={"to": EVIL}, headers=PAGE).text
+    assert "<script>alert" not in page
+    assert "onload='" not in page
 
 
 def test_cookies_that_were_not_signed_here_are_nobody_s(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_an_index_of_another_version_is_made_anew(tmp_path: Path) -> None:
     index_of(tmp_path / "run", verdict()).__exit__(None, None, None)
     assert is_indexed(tmp_path / "run")
     with sqlite3.connect(tmp_path / "run" / NAME) as db:
-        db.execute("PRAGMA user_version = 1")
+        db.execute("UPDATE made_of SET version = 1")
     db.close()
     assert not is_indexed(tmp_path / "run")
     assert not is_indexed(tmp_path)

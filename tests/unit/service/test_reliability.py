@@ -8,6 +8,7 @@ from rlaif.evals.people import score_of
 from rlaif.service.labels import Choice, Label
 from rlaif.service.queues import Said
 from rlaif.service.reliability import is_right, judge_share, reliability
+from rlaif.types import Score
 from tests.builders import criterion
 
 
@@ -77,3 +78,9 @@ def test_what_is_right_is_told_by_level_or_by_criterion() -> None:
     assert not is_right(passed, [0.0])
     assert judge_share([passed], {1: Said(None, 0.7, None)}) == (1, 1.0)
     assert judge_share([passed], {}) == (0, None)
+
+
+def test_ratings_of_two_levels_that_differ_do_not_agree_wherever_the_scale_begins() -> None:
+    label = Label(1, "anna", "rated", "AB", "", Score(2.0, 1.0, 2.0))
+    assert judge_share([label], {1: Said(None, 1.2, None)}) == (1, 0.0)
+    assert judge_share([label], {1: Said(None, 1.6, None)}) == (1, 1.0)

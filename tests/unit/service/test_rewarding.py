@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from rlaif.errors import BackendError, ConfigError, DataError, VerdictError
@@ -19,6 +22,49 @@ QUERY = {"query": ["Capital?Paris.<|im_end|>", "Why rain?Clouds."], "prompts": B
 def output(text: str) -> dict[str, object]:
     content = [{"type": "output_text", "text": text}]
     return {"output": [{"type": "reasoning"}, {"type": "message", "content": content}]}
+
+
+def client(*answers: httpx.Response) -> ServiceReward:
+    """A client of a service that gives these answers, one after the other."""
+    reward, left = ServiceReward("http://judge"), iter(answers)
+    transport = httpx.MockTransport(lambda _: next(left))
+    reward._client = httpx.AsyncClient(transport=transport, base_url="http://judge")
+    return reward
+
+
+@pytest.mark.parametrize(
+    ("headers", "least", "most"),
+    [
+        ({"Retry-After": format_datetime(datetime.now(UTC) + timedelta(hours=9), True)}, 30, 30),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0, 0),
+        ({"Retry-After": "7"}, 7, 7),
+        ({"Retry-After": "soon"}, 0.5, 0.5),
+        ({"Retry-After": "nan"}, 0.5, 0.5),
+        ({"retry-after-ms": "250"}, 0.25, 0.25),
+        ({}, 0.5, 0.5),
+    ],
+)
+def test_a_client_waits_as_long_as_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], least: float, most: float
+) -> None:
+    given = {"rewards": [0.5], "causes": [None], "cost_usd": 0.0}
+    reward = client(httpx.Response(503, headers=headers), httpx.Response(200, json=given))
+    waits = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("rlaif.service.client.asyncio.sleep", wait)
+    assert asyncio.run(reward.judged(["Capital?"], ["Paris."]))[0] == [0.5]
+    (waited,) = waits
+    assert least <= waited <= most
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"[]", b"{}", b"\xff"])
+def test_an_answer_without_rewards_is_no_service_s(content: bytes) -> None:
+    reward = client(httpx.Response(200, content=content))
+    with pytest.raises(ConfigError, match="holds no rewards"):
+        asyncio.run(reward.judged(["Capital?"], ["Paris."]))
 
 
 def test_a_completion_without_a_verdict_has_no_reward(serve: Serve) -> None:

@@ -165,7 +165,7 @@ def test_data_that_cannot_be_read_fails_the_run_and_says_where(serve: Serve) -> 
     data = {"upload": send(running, [{"prompt": "x"}])}
     run = ended(running, running.post("/v1/runs", {"kind": "score", "data": data}).json()["id"])
     assert run["state"] == "failed"
-    assert "response" in run["error"]
+    assert run["error"] == "row 1: field 'response': is missing; the row has 'prompt'"
     assert running.get(f"/v1/runs/{run['id']}/verdicts").status_code == 409
 
 
@@ -267,6 +267,20 @@ def test_whoever_waited_longest_comes_next(book: RunBook) -> None:
         time.sleep(0.01)
     assert order == [1, 2, 1, 2]
     assert book.claim() is None
+
+
+def test_a_look_for_runs_where_none_waits_is_cheap(
+    book: RunBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, asked = book._db.rows, list[str]()
+    run = book.add(token(1), "x", {})
+    book.cancel(run)
+    monkeypatch.setattr(
+        book._db, "rows", lambda text, values=(): asked.append(text) or rows(text, values)
+    )
+    assert book.claim() is None
+    assert [text for text in asked if "JOIN" in text] == []
+    assert len(asked) == 1
 
 
 def test_waiting_runs_are_bounded(book: RunBook) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -354,3 +355,15 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot write"):
         write_rows(tmp_path / "file" / "x.jsonl", list)
+
+
+def test_rows_go_through_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert write_rows(path, lambda: [{"a": 1}]) == 1
+        assert os.read(reader, 100) == b'{"a":1}\n'
+    finally:
+        os.close(reader)
+    assert list(tmp_path.iterdir()) == [path]
