@@ -35,27 +35,21 @@ def canonical_json(value: Any) -> str:
     return _canonical(value).decode()
 
 
-def digest(value: Any, *, finite: bool = False) -> str:
-    """SHA-256 of the canonical JSON of `value`, 64 hex digits.
-
-    Args:
-        value: What JSON has.
-        finite: Whether the caller knows that every number in it is finite: to look for one that is
-            not takes as long as to hash a prompt.
-    """
-    return hashlib.sha256(_canonical(value, finite=finite)).hexdigest()
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of `value`, 64 hex digits."""
+    return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-def spelled(value: Any) -> orjson.Fragment | None:
+def spelled(value: Any) -> Any:
     """The canonical JSON of `value`, to stand in values that `quick_digest` is asked of.
 
-    `None` where its spelling depends on what is around it.
+    `value` itself where its spelling depends on what is around it: `quick_digest` cannot tell.
 
     Raises:
         ValueError: it holds NaN or an infinity.
     """
     written = _orjson(value, _SORTED)
-    return None if written is None else orjson.Fragment(written)
+    return value if written is None else orjson.Fragment(written)
 
 
 def quick_digest(value: Any) -> str | None:
@@ -109,8 +103,8 @@ def json_line(value: Any) -> str:
     return json_bytes(value).decode() + "\n"
 
 
-def _canonical(value: Any, *, finite: bool = False) -> bytes:
-    written = _orjson(value, _SORTED, finite=finite)
+def _canonical(value: Any) -> bytes:
+    written = _orjson(value, _SORTED)
     if written is not None:
         return written
     return json.dumps(
@@ -118,7 +112,7 @@ def _canonical(value: Any, *, finite: bool = False) -> bytes:
     ).encode()
 
 
-def _orjson(value: Any, option: int, *, finite: bool = False) -> bytes | None:
+def _orjson(value: Any, option: int) -> bytes | None:
     """`value` as orjson writes it, or None where it cannot.
 
     Raises:
@@ -133,7 +127,7 @@ def _orjson(value: Any, option: int, *, finite: bool = False) -> bytes | None:
             return None
     # orjson writes null for NaN; looking for one costs more than writing, and there is none to find
     # where no null was written
-    if not finite and b"null" in written:
+    if b"null" in written:
         _check_finite(value)
     return written
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from operator import attrgetter
@@ -31,6 +31,7 @@ PreferenceSource = Literal["tokens", "verdict", "draws", "likelihood", "reward"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 _STRICT: dict[str, Any] = {"extra": "forbid"}
 _EQUAL_NATS = 1e-9
+_CANDIDATES: Mapping[Kind, int] = {"score": 1, "comparison": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,70 +94,47 @@ class Request:
     cache and batch all ask."""
 
     def digest(self, identity: str) -> str:
-        """Key of this request to the backend called `identity`: 64 hex digits."""
+        """Key of this request to the backend called `identity`: 64 hex digits.
+
+        Raises:
+            ValueError: a number of the sampling or of the JSON schema is not finite.
+        """
         if self._known is None or self._known[0] != identity:
-            key = self._quickly(identity)
+            key = None
+            if self.json_schema is None:  # whose numbers may be none that JSON has
+                key = quick_digest({"backend": identity, "request": self._told(_spelled)})
             if key is None:
-                key = digest({"backend": identity, "request": self._digested()})
+                key = digest({"backend": identity, "request": self._told(as_dict)})
             known = (identity, key)
             object.__setattr__(self, "_known", known)
             return known[1]
         return self._known[1]
 
-    def _quickly(self, identity: str) -> str | None:
-        """The digest, unless something about the request is unusual: what recurs is written once.
-
-        Raises:
-            ValueError: a number of the sampling is not finite.
-        """
-        if self.choices or self.json_schema is not None:
-            return None
-        messages: list[Any] = []
-        for message in self.messages:
-            content = message.content
-            if message.role == "system" and not (self.code and self.code in content):
-                messages.append(_spelled(message))
-            else:
-                shown = content.replace(self.code, _NO_CODE) if self.code else content
-                messages.append({"role": message.role, "content": shown})
-        sampling = _spelled(self.sampling)
-        if sampling is None or None in messages:
-            return None
-        plain = {
-            "messages": messages,
-            "sampling": sampling,
-            "draw": self.draw,
-            "top_logprobs": self.top_logprobs,
-            "task": self.task,
-        }
-        return quick_digest({"backend": identity, "request": plain})
-
-    def _digested(self) -> dict[str, Any]:
-        """What can change the reply.
+    def _told(self, spell: Callable[[Any], Any]) -> dict[str, Any]:
+        """What can change the reply, `spell` saying how the parts stand in it that recur.
 
         Fields that came later are left out where they say nothing: replies kept before are found.
         """
-        plain: dict[str, Any] = {
-            "messages": self._decoded(),
-            "sampling": as_dict(self.sampling),
+        told: dict[str, Any] = {
+            "messages": [self._without_code(message, spell) for message in self.messages],
+            "sampling": spell(self.sampling),
             "draw": self.draw,
             "top_logprobs": self.top_logprobs,
             "task": self.task,
         }
         if self.choices:
-            plain["choices"] = list(self.choices)
+            told["choices"] = list(self.choices)
         if self.json_schema is not None:
-            plain["json_schema"] = as_dict(self.json_schema)
-        return plain
+            told["json_schema"] = as_dict(self.json_schema)
+        return told
 
-    def _decoded(self) -> Any:
-        """The messages without the code."""
-        if not self.code:
-            return as_dict(self.messages)
-        return [
-            {"role": message.role, "content": message.content.replace(self.code, _NO_CODE)}
-            for message in self.messages
-        ]
+    def _without_code(self, message: Message, spell: Callable[[Any], Any]) -> Any:
+        content = message.content
+        if self.code and self.code in content:
+            content = content.replace(self.code, _NO_CODE)
+        elif message.role == "system":  # instructions recur
+            return spell(message)
+        return {"role": message.role, "content": content}
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +427,7 @@ class Verdict:
         return verdict
 
     def check(self) -> None:
-        """Raise `SpecError` unless status, cause, kind and payload agree."""
+        """Raise `SpecError` unless status, cause, kind, payload and candidates agree."""
         payload = {"score": self.score, "comparison": self.preference, "ranking": self.ranking}
         if self.schema != 1:
             raise SpecError(f"schema {self.schema} is not 1", field="schema")
@@ -460,8 +438,14 @@ class Verdict:
         present = [kind for kind, value in payload.items() if value is not None]
         if present != ([self.kind] if self.status == "ok" else []):
             raise SpecError(f"{self.status} {self.kind} verdict carries {present}", field="kind")
+        n = len(self.candidates)
+        if n != _CANDIDATES.get(self.kind, n):
+            message = f"a {self.kind} verdict has {_CANDIDATES[self.kind]}, found {n}"
+            raise SpecError(message, field="candidates")
         if self.preference is not None:
             _check_preference(self.preference)
+        if self.ranking is not None:
+            _check_ranking(self.ranking, {one.id for one in self.candidates})
 
 
 def _check_preference(preference: Preference) -> None:
@@ -472,6 +456,18 @@ def _check_preference(preference: Preference) -> None:
     if not side[preference.winner]:
         message = f"winner {preference.winner} contradicts p_a {preference.p_a}"
         raise SpecError(message, field="preference.winner")
+
+
+def _check_ranking(ranking: Ranking, candidates: Collection[str]) -> None:
+    """Raise `SpecError` unless the order names candidates, each once, and tells all of each."""
+    if len(set(ranking.order)) < len(ranking.order):
+        raise SpecError("names a candidate twice", field="ranking.order")
+    if strange := [name for name in ranking.order if name not in candidates]:
+        raise SpecError(f"{strange[0]!r} is no candidate", field="ranking.order")
+    for told in ("strengths", "low", "high"):
+        known = getattr(ranking, told)
+        if known is not None and (lost := [name for name in ranking.order if name not in known]):
+            raise SpecError(f"has nothing for {lost[0]!r}", field=f"ranking.{told}")
 
 
 @cache

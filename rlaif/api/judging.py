@@ -27,13 +27,14 @@ from rlaif.api.telling import Options, sorted_out
 from rlaif.api.verdicts import Verdicts
 from rlaif.background import bridged, run_blocking
 from rlaif.errors import ConfigError
-from rlaif.judge.methods import CompareMethod
+from rlaif.judge.methods import METHODS, CompareMethod, How, Method, chosen, chosen_grading
+from rlaif.judge.seating import Several, seat
 from rlaif.types import Candidate, Item, Sampling, Verdict
 
 if TYPE_CHECKING:
     from rlaif.backends.base import Backend
     from rlaif.judge.common import RubricSource
-    from rlaif.judge.seating import AnyComparer, AnyGrader, Seated, Several
+    from rlaif.judge.seating import AnyComparer, AnyGrader, Seated
     from rlaif.judge.tournament import Strategy
     from rlaif.rewards.judge_reward import By, JudgeReward
 
@@ -89,7 +90,8 @@ class Judge:
         opener = Opener(**opening)
         self.backends = tuple(opener.backend(one) for one in _listed(model))
         """Who judges."""
-        self._reserve = tuple(opener.backend(one) for one in seating.pop("substitute", ()))
+        substitutes = _listed(seating.pop("substitute")) if "substitute" in seating else []
+        self._reserve = tuple(opener.backend(one) for one in substitutes)
         if (writer := asked.get("questions_by")) is not None:
             asked["questions_by"] = opener.backend(writer)
         if opening and not opener.used:
@@ -99,11 +101,11 @@ class Judge:
             "method": method,
             "sampling": Sampling(temperature, max_tokens=max_tokens),
         }
-        self._seating = seating
+        self._several = Several(**seating, substitute=self._reserve or None)
         self._all = opener.backends
         self._concurrency: int | None = opening.get("concurrency")
         self._batch = bool(opening.get("batch"))
-        if len(self.backends) * len(self.rubrics) == 1 and (given := self._several().given()):
+        if len(self.backends) * len(self.rubrics) == 1 and (given := self._several.given()):
             raise ConfigError(f"{', '.join(given)} is for several judges, and there is one")
 
     @property
@@ -206,7 +208,7 @@ class Judge:
         from rlaif.api.rows import rankings
         from rlaif.judge.tournament import Tournament
 
-        if self._seating.get("cascade") is not None or self._seating.get("weights") == "estimated":
+        if self._several.cascade is not None or self._several.weights == "estimated":
             raise ConfigError("cascades and estimated weights score and compare: rank without")
         listed = strategy == "listwise"
         if listed and (comparisons is not None or settle != "all"):
@@ -264,14 +266,14 @@ class Judge:
     def _grading(self, judged: Judged) -> Seated:
         from rlaif.judge.making import check_combinable, grader
 
-        seated = self._seated(grader, judged)
-        check_combinable([judge for _, judge in seated.members])
+        seated = self._seated(grader, chosen_grading, judged)
+        check_combinable(seated.judges)
         return seated
 
     def _comparing(self, judged: Judged) -> Seated:
         from rlaif.judge.making import comparer
 
-        return self._seated(comparer, judged)
+        return self._seated(comparer, chosen, judged)
 
     def _listing(
         self, judged: Judged, shuffles: int | None, confidence: float, seed: int
@@ -282,15 +284,16 @@ class Judge:
             how = replace(how, seed=seed)
             return lister(backend, rubric, how, guard, shuffles=shuffles, confidence=confidence)
 
-        return self._seated(made, judged)
+        return self._seated(made, lambda how, backend: METHODS["verdict"], judged)
 
-    def _seated(self, make: Callable[..., Any], judged: Judged) -> Seated:
+    def _seated(
+        self,
+        make: Callable[..., Any],
+        choose: Callable[[How, Backend], Method],
+        judged: Judged,
+    ) -> Seated:
         from rlaif.cli.making import guard
         from rlaif.judge.item_rubric import checked
-        from rlaif.judge.likelihood import LikelihoodJudge
-        from rlaif.judge.methods import How
-        from rlaif.judge.reward import RewardJudge
-        from rlaif.judge.seating import seat
 
         how = How(**self._told)
         rows = list(judged)
@@ -301,16 +304,11 @@ class Judge:
             for rubric in self.rubrics
         ]
         reserve = [make(one, self.rubrics[0], how, against) for one in self._reserve]
-        if not all(isinstance(judge, LikelihoodJudge | RewardJudge) for _, judge in members):
+        if any(choose(how, one).reads_rubric for one in (*self.backends, *self._reserve)):
             for rubric in self.rubrics:
                 for _ in checked(rubric, rows, writes_reference=how.reference == "judge"):
                     pass
-        return seat(members, replace(self._several(), substitute=reserve or None))
-
-    def _several(self) -> Several:
-        from rlaif.judge.seating import Several
-
-        return Several(**self._seating, substitute=self._reserve or None)
+        return seat(members, replace(self._several, substitute=reserve or None))
 
     async def _judged(
         self,

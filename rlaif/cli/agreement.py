@@ -83,6 +83,8 @@ def agreement(
     S1 counts a tie as a third verdict, S2 leaves out what either side calls a tie. Scores are held
     against ratings: the share within half a level, kappa and correlations.
     """
+    run = options.spooled(run)
+    against = against if against == "labels" else str(options.spooled(against))
     if against != "labels" and _holds_scores(run):
         _refuse(
             "goes with comparisons, not with scores",

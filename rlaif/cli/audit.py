@@ -10,7 +10,7 @@ import typer
 from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
 from rlaif.cli.judging import finish, note_interruption
-from rlaif.cli.methods import CompareBy, QuestionsBy
+from rlaif.cli.methods import CompareBy, PairOptions, QuestionsBy
 from rlaif.cli.output import cut_short, emit, progress_bar, say, table
 from rlaif.cli.running import run_draining
 
@@ -75,7 +75,7 @@ def audit(
     if max_failures is not None:
         bounds = bounds.with_bounds("format_failures", Bounds(most=max_failures))
     if other is not None:
-        options.spooled(str(other))
+        other = options.spooled(other)
     source = probe_path() if data is None else options.spooled(data)
     texts = load_texts()
     with asking.session() as session:
@@ -126,7 +126,8 @@ def _judge(
     from rlaif.specs.rubric import load_rubric
 
     def made(asked: Any) -> Any:
-        return make_comparison_judge(asked, rubric, method, sampling, writer=writer)
+        how = PairOptions(method=method)
+        return make_comparison_judge(asked, rubric, sampling, how, writer=writer)
 
     judge = made(backend)
     if judge.ref.method.startswith(WITHOUT_DRAWS):

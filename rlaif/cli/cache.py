@@ -158,7 +158,13 @@ def import_(
 
 
 def _path(store: Path | None) -> Path:
-    return store or options.home() / "replies.sqlite"
+    path = store or options.home() / "replies.sqlite"
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{path} is a folder, and no reply store")
+    except OSError as error:
+        raise ConfigError(f"{path} is no reply store: {error.strerror or error}") from error
+    return path
 
 
 def _existing(store: Path | None) -> Path:

@@ -156,7 +156,7 @@ def _referee(backend: CachedBackend, rubric: str, asking: Asking) -> ComparisonJ
 
     if backend.model in asking.model:
         say(f"note: {backend.model} checks its own revisions; an independent judge would be better")
-    return make_comparison_judge(backend, rubric, "auto", Sampling())
+    return make_comparison_judge(backend, rubric, Sampling())
 
 
 def _plan(

@@ -189,8 +189,11 @@ def export(
     from rlaif.specs.items import read_data
 
     rules = Rules(min_margin=min_margin, max_length_ratio=max_length_ratio)
-    for path in [*runs, *([mix] if mix else []), *([mix_run] if mix_run else [])]:
-        options.spooled(str(path))
+    runs = [options.spooled(path) for path in runs]
+    mix = mix and options.spooled(mix)
+    mix_run = mix_run and options.spooled(mix_run)
+    if not sum(1 for path in runs for _ in read_chains(path)):  # all, before anything is written
+        raise DataError(f"no revisions in {', '.join(map(str, runs))}")
 
     def own() -> Iterator[SftRow]:
         for path in runs:

@@ -11,6 +11,7 @@ import typer
 
 from rlaif.cli import options
 from rlaif.cli.output import Bar, emit, fail_over_limit, progress_bar, say, table
+from rlaif.errors import ConfigError, SpecError
 
 if TYPE_CHECKING:
     from rlaif.evals.formats import ImportOptions, ImportReport
@@ -125,7 +126,7 @@ def import_(
         columns={part: name for part, name in columns.items() if name is not None},
         scale=None if scale is None else _scale(scale),
     )
-    sources = [options.spooled(str(file)) for file in files]
+    sources = [options.spooled(file) for file in files]
     summary = _import(format_name, sources, told, output, quiet=as_json)
     if as_json:
         emit(summary | {"run": str(output)})
@@ -135,7 +136,6 @@ def import_(
 
 
 def _scale(text: str) -> tuple[int, int]:
-    from rlaif.errors import ConfigError, SpecError
     from rlaif.evals.formats.labels import scale_of
 
     try:
@@ -204,7 +204,7 @@ def _config(format_name: str, files: list[Path], told: ImportOptions) -> dict[st
         "command": f"import {format_name}",
         "files": [path.name for path in files],
         "files_sha256": [options.data_digest(path) for path in files],
-        "texts_sha256": [options.data_digest(options.spooled(str(path))) for path in texts],
+        "texts_sha256": [options.data_digest(options.spooled(path)) for path in texts],
         "judge": told.judge,
         "baseline": told.baseline,
         "reading": _reading(told),
@@ -218,7 +218,11 @@ def _untouched_on_error(output: Path) -> Iterator[None]:
     """Leave `output` as it was when the import fails: a file that is put right is another import,
     and must find no trace of this one.
     """
-    existed, had_run = output.exists(), (output / "config.json").exists()
+    try:
+        existed, had_run = output.exists(), (output / "config.json").exists()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"{output} cannot be a folder ({reason}): choose another -o") from error
     try:
         yield
     except BaseException:
@@ -279,7 +283,7 @@ def export(
     from rlaif.store.runs import read_verdicts
 
     find_format(format_name)
-    options.spooled(str(run))
+    run = options.spooled(run)
     report = ExportReport()
 
     def rows() -> Iterator[dict[str, Any]]:

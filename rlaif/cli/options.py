@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
@@ -137,28 +137,35 @@ def distinct(models: list[str]) -> None:
             raise ConfigError(f"-m {address} is given twice; for more draws of a model raise -n")
 
 
-def spooled(source: str) -> Path:
-    """`source` as a file that can be read twice: `-` is copied from standard input.
+def spooled(source: str | Path) -> Path:
+    """`source` as a file that can be read twice: `-`, for standard input, and pipes are copied.
 
     The copy goes when the process ends.
 
     Raises:
-        SpecError: there is no such file or folder.
+        SpecError: there is no such file or folder, or it cannot be read.
     """
-    if source == "-":
-        folder = Path(tempfile.mkdtemp(prefix="rlaif-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        path = folder / "stdin.jsonl"
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-        return path
+    if str(source) == "-":
+        return _copied(sys.stdin.buffer, "stdin.jsonl")
     path = Path(source)
     try:
+        if path.is_fifo():
+            with path.open("rb") as pipe:
+                return _copied(pipe, path.name if path.suffix else f"{path.name}.jsonl")
         there = path.exists()
     except OSError as error:
         raise SpecError(error.strerror or str(error), path=path) from error
     if not there:
         raise SpecError("no such file or folder", path=path)
+    return path
+
+
+def _copied(source: BinaryIO, name: str) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="rlaif-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / name
+    with path.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
     return path
 
 

@@ -186,7 +186,9 @@ def table(
 
     headed = any(columns)
     ruled = Box("\n".join([" ── ", *["    "] * 7]) + "\n")  # a rule stands for the header
-    shown = Table(title=title, box=SIMPLE_HEAD if headed else ruled, caption=note)
+    # Text: a name in brackets is not markup
+    told = [None if text is None else Text(_lines(text)) for text in (title, note)]
+    shown = Table(title=told[0], box=SIMPLE_HEAD if headed else ruled, caption=told[1])
     shown.show_header, shown.title_justify, shown.caption_justify = headed, "left", "left"
     cells = [[_cell(value) for value in row] for row in rows]
     console = Console()
@@ -197,13 +199,13 @@ def table(
     for place, name in enumerate(columns):
         numeric = bool(cells) and all(_numeric(row[place]) for row in cells)
         shown.add_column(
-            name,
+            Text(printable(name)),
             justify="right" if numeric else "left",
             overflow="fold",
             min_width=least[place] if fits else None,
         )
     for row in cells:
-        shown.add_row(*(Text(cell) for cell in row))  # Text: a name in brackets is not markup
+        shown.add_row(*(Text(cell) for cell in row))
     if console.is_terminal:
         console.print(shown)
     else:
@@ -215,6 +217,10 @@ def table(
         typer.echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
     if note:
         typer.echo()  # or the next table's title would seem to be of it
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _least_width(head: str, cells: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ import typer
 
 from rlaif.cli import options
 from rlaif.cli.output import emit, progress_bar, say, table
-from rlaif.errors import SpecError
+from rlaif.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     from rlaif.preferences.pairs import HeldBack, Rules, Select
@@ -71,8 +71,9 @@ def prefer(
 
     if select not in get_args(Select):
         raise ConfigError(f"--select is one of {', '.join(get_args(Select))}, not '{select}'")
-    for path in [*run, *(decontaminate or [])]:
-        options.spooled(str(path))
+    runs, benchmarks = (
+        [options.spooled(path) for path in paths] for paths in (run, decontaminate or [])
+    )
     rules = Rules(
         select=_select(select),
         ranked_pairs=ranked_pairs,
@@ -80,13 +81,15 @@ def prefer(
         min_margin=min_margin,
         inconsistent=inconsistent,
         max_length_ratio=max_length_ratio,
-        benchmark_prompts=_benchmark(decontaminate or []),
+        benchmark_prompts=_benchmark(benchmarks),
     )
-    total = sum(_count(path, rules) for path in run)
+    total = sum(_count(path, rules) for path in runs)
+    if not total:
+        raise DataError(f"no comparisons in {', '.join(map(str, runs))}")
     with progress_bar("sorting", total, quiet=as_json) as bar:
 
         def rows() -> Iterator[PreferencePair | HeldBack]:
-            for path in run:
+            for path in runs:
                 for row in pairs_from(_comparisons(path), rules):
                     bar.advance()
                     yield row

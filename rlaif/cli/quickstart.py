@@ -47,8 +47,11 @@ def quickstart(
     """
     from rlaif.cli.quickstart_report import summarize, write_report
     from rlaif.cli.quickstart_steps import Work
+    from rlaif.judge.item_rubric import rubric_source
     from rlaif.train.data import require_train_extra
 
+    if rubric is not None:
+        rubric_source(rubric)  # first: a wrong rubric should not wait for the model's responses
     require_train_extra()
     started = time.monotonic()
     with options.open_store() as store:

@@ -118,7 +118,7 @@ class Work:
         from rlaif.cli.judge import make_comparison_judge
         from rlaif.types import Sampling
 
-        return make_comparison_judge(self.judge_backend, self.rubric, "auto", Sampling())
+        return make_comparison_judge(self.judge_backend, self.rubric, Sampling())
 
     @cached_property
     def policy(self) -> CachedBackend:

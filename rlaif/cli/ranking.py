@@ -14,11 +14,11 @@ from rlaif.cli import options
 from rlaif.cli.asking import Asking, asks
 from rlaif.cli.judging import Judging, candidates_in
 from rlaif.cli.making import guard
-from rlaif.cli.methods import JUDGING, CompareOptions, PairOptions
+from rlaif.cli.methods import JUDGING, CompareOptions, PairOptions, flag_of
 from rlaif.cli.several import SeveralOptions, conclude, seat
 from rlaif.cli.taking import takes
 from rlaif.errors import ConfigError, SpecError
-from rlaif.judge.methods import CompareMethod
+from rlaif.judge.methods import LIST_USES, CompareMethod
 
 if TYPE_CHECKING:
     from rlaif.backends.cached import CachedBackend
@@ -28,17 +28,6 @@ Data = Annotated[
     str, typer.Argument(help="JSONL, JSON, CSV, Parquet, a folder, a run of generate, or -.")
 ]
 T = TypeVar("T")
-
-_LIST_HAS_NO = (
-    "--draws",
-    "--least-mass",
-    "--compare-by",
-    "--levels",
-    "--orders",
-    "--questions-by",
-    "--aggregate",
-    "--criteria-calls",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +154,8 @@ def rank(
 
 def _refuse_for_lists(how: RankOptions, comparisons: int | None, settle: str) -> None:
     """Raise `ConfigError` for options that lists have no use for."""
-    stray = [name for name in how.given() if name in _LIST_HAS_NO]
+    used = set(map(flag_of, LIST_USES))
+    stray = [name for name in how.given() if name not in used]
     stray += ["--comparisons"] if comparisons is not None else []
     stray += ["--settle"] if settle != "all" else []
     if stray:
@@ -192,9 +182,8 @@ class _Asked:
         return make_comparison_judge(
             backend,
             name,
-            self.how.compare_by,
             self.sampling,
-            how=self.how.of_pairs(),
+            self.how.of_pairs(),
             seed=self.seed,
             compared=lambda: _neighbors(self.source, self.limit),
             source=self.source,

@@ -36,8 +36,8 @@ def report(
     from rlaif.report.training import TRAINING, training_page
     from rlaif.report.training_loop import LOOP, loop_page
 
-    source = options.spooled(str(run))
-    beside = source if source.is_dir() else source.parent
+    source = options.spooled(run)
+    beside = run if run.is_dir() else run.parent
     if (source / REVISIONS).is_file():
         page = chains_page(source, sample=min(sample, 200), seed=seed)
     elif (source / LOOP).is_file():

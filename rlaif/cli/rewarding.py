@@ -201,7 +201,7 @@ def _judge(backend: CachedBackend, how: RewardOptions, rubric: str | None) -> tu
         ]
     from rlaif.cli.judge import make_comparison_judge
 
-    judge = make_comparison_judge(backend, rubric, "auto", Sampling(max_tokens=1024))
+    judge = make_comparison_judge(backend, rubric, Sampling(max_tokens=1024))
     return judge, lambda item, text: [
         (backend, request)
         for request in judge.requests(

@@ -89,8 +89,7 @@ class SeveralOptions:
 def conclude(seated: Seated, run: RunFolder, summary: dict[str, Any]) -> dict[str, Any]:
     """What is left to do with the verdicts of a whole run; its summary."""
     if seated.cascade is not None:
-        threshold = summary["cascade"]["threshold"]
-        path = _write_doubtful(run.path, seated.judge.ref.model, threshold)
+        path = _write_doubtful(run.path, seated.judge.ref.model)
         say(f"wrote {path}: {summary['cascade']['escalated']} for people")
     if seated.estimated:
         summary = summary | {"panel": summary["panel"] | _reweigh(seated, run)}
@@ -132,8 +131,6 @@ def seat(
         if len(set(names)) < len(names):
             twice = next(n for n in names if list(names).count(n) > 1)
             raise ConfigError(f"{flag} {twice} is given twice: it would say the same again")
-    if several.cascade is not None and len(rubrics or []) > 1:
-        raise ConfigError("--cascade takes one -r: its judges answer the same question")
     backends = [session.backend(address) for address in asking.model]
     named: Sequence[str | None] = rubrics or [None]
     asked = [(backend, rubric) for backend in backends for rubric in named]
@@ -168,15 +165,12 @@ def _weights(text: str | None) -> list[float] | Literal["estimated"] | None:
         raise ConfigError(message) from None
 
 
-def _write_doubtful(run: Path, judge: str, threshold: float) -> Path:
+def _write_doubtful(run: Path, judge: str) -> Path:
     """Write what no judge was sure of to `escalate.jsonl` in the run folder; the file."""
     from rlaif.cli.human_labels import write_escalated
-    from rlaif.judge.cascade import confidence
+    from rlaif.judge.cascade import confidence, is_escalated
 
     def sure(verdict: Verdict) -> float | None:
-        if verdict.cause in ("budget", "injection"):
-            return None
-        alike = verdict.preference is not None and not verdict.calls
-        return None if alike else confidence(verdict) or -1.0
+        return (confidence(verdict) or -1.0) if is_escalated(verdict) else None
 
-    return write_escalated(run, [judge], threshold, run, sure=sure)
+    return write_escalated(run, [judge], None, run, sure=sure)

@@ -133,9 +133,12 @@ def import_rubrics(
     as_json: AsJson = False,
 ) -> None:
     """Turn others' rubrics into rubric files, each once. Files that are there are not changed."""
+    from rlaif.errors import SpecError
     from rlaif.specs.rubric_imports import imported_rubrics, rubric_yaml
 
     made = [rubric_yaml(plain) for plain in imported_rubrics(form, file)]
+    if not made:
+        raise SpecError("holds no rubrics", path=file)
     paths = [output / f"{rubric.name}.yaml" for _, rubric in made]
     for path, (text, _) in zip(paths, made, strict=True):
         _write_new(path, text)

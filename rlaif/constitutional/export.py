@@ -18,8 +18,8 @@ from typing import Any, Literal, TypeVar
 
 from rlaif.canonical import digest, json_line
 from rlaif.constitutional.records import Chain
-from rlaif.errors import ConfigError, DataError
-from rlaif.preferences.export import SPLITS, require_datasets, split_of, write_arrow
+from rlaif.errors import DataError
+from rlaif.preferences.export import SPLITS, claim_folder, require_datasets, split_of, write_arrow
 from rlaif.preferences.pairs import HeldBack
 from rlaif.store.runs import whole_file
 from rlaif.types import Candidate, Item, Message, Messages, PreferencePair, as_dict
@@ -120,9 +120,7 @@ def write_sft(rows: Iterable[SftRow], folder: Path, *, test_share: float = 0.1) 
         StoreError: the folder cannot be written.
     """
     require_datasets()
-    if folder.exists() and any(folder.iterdir()) and not (folder / "train.jsonl").exists():
-        raise ConfigError(f"{folder} holds other files and is not a data set: choose another -o")
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_folder(folder, "train.jsonl")
     counts: Counter[str] = Counter()
     origins: Counter[str] = Counter()
     seen: set[str] = set()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlaif.errors import ConfigError, DataError, SpecError, suggestion
-from rlaif.store.runs import file_of_run, finite_number
+from rlaif.store.runs import file_of_run, read_row
 from rlaif.types import Candidate, Item, Verdict
 
 ABSENT = -1
@@ -110,16 +110,8 @@ def _read_slowly(line: bytes, path: Path, number: int) -> Verdict:
     """The verdict of a line that the fast reader refused, or should have: it may hold a lone
     surrogate, which only the slow one takes, and the slow one names what is at fault.
     """
-    import json
-
     try:
-        row = json.loads(line, parse_constant=finite_number, parse_float=finite_number)
-    except ValueError as error:
-        raise SpecError(f"not JSON: {error}", path=path, line=number) from error
-    if not isinstance(row, dict):
-        raise SpecError("not a JSON object", path=path, line=number)
-    try:
-        return Verdict.from_dict(row)
+        return Verdict.from_dict(read_row(line, path, number))
     except SpecError as error:
         raise SpecError(error.message, path=path, line=number, field=error.field) from None
 

@@ -98,7 +98,7 @@ def verdict_id(kind: Kind, item: Item, candidates: tuple[Candidate, ...], judge:
         "candidates": [_candidate(candidate) for candidate in candidates],
         "judge": _judge(judge),
     }
-    key = None if work["judge"] is None else quick_digest(work)
+    key = quick_digest(work)
     return (digest(work | {"judge": as_dict(judge)}) if key is None else key)[:32]
 
 

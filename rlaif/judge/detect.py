@@ -25,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from operator import itemgetter
 
 from rlaif.canonical import remembered
@@ -34,7 +34,7 @@ from rlaif.judge.seeking import Seek, seeker
 from rlaif.judge.signs import SIGNS, UNSEEN_LETTERS, UNSEEN_RUN, Flag, Sign
 from rlaif.judge.soup import THRESHOLD, soup
 from rlaif.specs.rubric import Rubric
-from rlaif.types import Candidate, Item
+from rlaif.types import Candidate, Item, Messages
 
 INJECTIONS: frozenset[Flag] = frozenset(
     {
@@ -72,9 +72,9 @@ class Inspector:
         self, rubric: Rubric | None = None, constant: Collection[int] = frozenset()
     ) -> None:
         self._phrases = rubric_phrases(rubric) if rubric is not None else None
-        # a candidate stands in many pairs
-        self._noticed = remembered(partial(noticed, phrases=self._phrases))
         self._constant = constant
+        # a candidate stands in many pairs
+        self._found = remembered(self._flags)
 
     def inspect(
         self, candidates: Sequence[Candidate], item: Item
@@ -87,24 +87,21 @@ class Inspector:
         found: dict[str, tuple[str, ...]] = {}
         asked: set[Flag] | None = None
         for candidate in candidates:
-            text = _said(candidate)
-            flags = self._noticed(text)
+            flags = self._found(candidate.response)
             if flags:
                 if asked is None:
                     asked = _shapes("\n\n".join(m.content for m in item.prompt), self._phrases)
                 flags = flags - asked
-            if self._constant and fingerprint(text) in self._constant:
-                flags = flags | {"constant_response"}
             if flags:
                 found[candidate.id] = tuple(sorted(flags))
         return found or None
 
-
-def _said(candidate: Candidate) -> str:
-    """`candidate.text`, with nothing to join where there is one message."""
-    if len(candidate.response) == 1 and candidate.response[0].role == "assistant":
-        return candidate.response[0].content
-    return candidate.text
+    def _flags(self, response: Messages) -> set[Flag]:
+        text = Candidate("", response).text
+        flags = noticed(text, self._phrases)
+        if self._constant and fingerprint(text) in self._constant:
+            flags.add("constant_response")
+        return flags
 
 
 def inspect(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlaif.backends.base import Backend
 from rlaif.errors import ConfigError
@@ -18,7 +18,6 @@ from rlaif.judge.by_scores import ByScoresJudge, ChecklistPairs
 from rlaif.judge.checklist import ChecklistJudge
 from rlaif.judge.common import RubricSource
 from rlaif.judge.likelihood import LikelihoodJudge
-from rlaif.judge.listwise import SHUFFLES, ListwiseJudge
 from rlaif.judge.markers import Markers
 from rlaif.judge.methods import (
     LIST_USES,
@@ -33,6 +32,9 @@ from rlaif.judge.methods import (
 from rlaif.judge.pairwise import PairwiseJudge
 from rlaif.judge.pointwise import PointwiseJudge
 from rlaif.judge.reward import RewardJudge
+
+if TYPE_CHECKING:
+    from rlaif.judge.listwise import ListwiseJudge
 
 Grader = PointwiseJudge | ChecklistJudge | RewardJudge
 Comparer = PairwiseJudge | LikelihoodJudge | RewardJudge | ByScoresJudge | ChecklistPairs
@@ -158,6 +160,8 @@ def lister(
     Raises:
         ConfigError: as `comparer`; or the model reads no lists.
     """
+    from rlaif.judge.listwise import SHUFFLES, ListwiseJudge
+
     if how.method not in ("auto", "verdict"):
         raise ConfigError(f"a list is ranked by a verdict: it takes no method {how.method!r}")
     way = chosen(how, backend)

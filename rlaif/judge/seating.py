@@ -13,20 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rlaif.errors import ConfigError, DataError
-from rlaif.judge.cascade import CascadeJudge
-from rlaif.judge.combining import Rule
-from rlaif.judge.making import Comparer, Grader
-from rlaif.judge.panel import PanelJudge, combined
-from rlaif.judge.panel_votes import PanelVotes
 from rlaif.types import Request, Verdict
 
-AnyGrader = Grader | PanelJudge | CascadeJudge
-"""A judge that grades: one, or several as one."""
-AnyComparer = Comparer | PanelJudge | CascadeJudge
-"""A judge that compares: one, or several as one."""
+if TYPE_CHECKING:  # a panel needs numpy, which a lone judge does not
+    from rlaif.judge.cascade import CascadeJudge
+    from rlaif.judge.combining import Rule
+    from rlaif.judge.making import Comparer, Grader
+    from rlaif.judge.panel import PanelJudge
+    from rlaif.judge.panel_votes import PanelVotes
+
+    AnyGrader = Grader | PanelJudge | CascadeJudge
+    """A judge that grades: one, or several as one."""
+    AnyComparer = Comparer | PanelJudge | CascadeJudge
+    """A judge that compares: one, or several as one."""
 
 T = TypeVar("T")
 Member = tuple[Any, Any]
@@ -63,10 +65,17 @@ class Seated:
     judge: Any
     members: Sequence[Member]
     """Who is asked in any case."""
+    reserve: Sequence[Any] = ()
+    """Judges that are asked in place of one without a verdict."""
     votes: PanelVotes | None = None
     cascade: CascadeJudge | None = None
     estimated: bool = False
     """Whether a panel's weights are estimated at the end."""
+
+    @property
+    def judges(self) -> list[Any]:
+        """Everyone who may be asked."""
+        return [*(judge for _, judge in self.members), *self.reserve]
 
     def requests(self, *work: Any) -> Iterator[tuple[Any, Request]]:
         """What would be asked of whom about one item, before any reply."""
@@ -108,6 +117,8 @@ class Seated:
 
     def reweighed(self, verdict: Verdict, weights: Sequence[float]) -> Verdict:
         """A panel's verdict, its members' combined anew by `weights`."""
+        from rlaif.judge.panel import combined
+
         return combined(verdict, self.judge.rule, weights) if verdict.status == "ok" else verdict
 
 
@@ -128,8 +139,11 @@ def seat(members: Sequence[Member], several: Several) -> Seated:
         several: How they are combined.
 
     Raises:
-        ConfigError: two judges are the same, or an option does not fit them.
+        ConfigError: two judges are the same, or an option does not fit them; or those of a cascade
+            judge by several rubrics.
     """
+    from rlaif.judge.cascade import CascadeJudge
+
     if len(members) == 1:
         if given := several.given():
             raise ConfigError(f"{', '.join(given)} is for several judges, and there is one")
@@ -141,16 +155,22 @@ def seat(members: Sequence[Member], several: Several) -> Seated:
     if others := [name for name in several.given() if name != own]:
         raise ConfigError(f"{own} asks one judge after the other: it takes no {others[0]}")
     cascade = CascadeJudge(judges, several.cascade)
+    if len({id(backend) for backend, _ in members}) < len(members):
+        raise ConfigError(f"{own} takes one rubric: its judges answer the same question")
     return Seated(cascade, members, cascade=cascade)
 
 
 def _panel(judges: Sequence[Any], members: Sequence[Member], several: Several) -> Seated:
+    from rlaif.judge.panel import PanelJudge
+    from rlaif.judge.panel_votes import PanelVotes
+
+    reserve = several.substitute or ()
     panel = PanelJudge(
         judges,
         rule=several.panel or "mean",
         weights=several.weights,
         min_valid=several.min_valid,
-        substitutes=several.substitute or (),
+        substitutes=reserve,
     )
     estimated = several.weights == "estimated"
-    return Seated(panel, members, votes=PanelVotes(panel.seats), estimated=estimated)
+    return Seated(panel, members, reserve, votes=PanelVotes(panel.seats), estimated=estimated)

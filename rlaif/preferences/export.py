@@ -103,7 +103,7 @@ def write_dataset(
         StoreError: the folder cannot be written.
     """
     require_datasets()
-    _claim(folder)
+    claim_folder(folder, "held_back.jsonl")
     summary = _write_lines(rows, folder, test_share)
     for split in SPLITS:
         if not summary.rows[split]:
@@ -119,15 +119,19 @@ def write_dataset(
     return summary
 
 
-def _claim(folder: Path) -> None:
-    """Make `folder`, or raise `ConfigError`: writing would replace files that are not ours."""
+def claim_folder(folder: Path, mark: str) -> None:
+    """Make `folder`, for a data set that is known by its file `mark`.
+
+    Raises:
+        ConfigError: it cannot be made, or holds other files, which writing might replace.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in folder.iterdir()}
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"{folder} cannot be a folder ({reason}): choose another -o") from error
-    if names and not names & {"held_back.jsonl", "held_back.jsonl.partial"}:
+    if names and not names & {mark, f"{mark}.partial"}:
         raise ConfigError(f"{folder} holds other files and is not a data set: choose another -o")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rlaif.errors import ConfigError, SpecError, suggestion
+from rlaif.specs import yamlfile
 
 Size = Literal["small", "medium", "large"]
 """Under a billion parameters, under ten, or more."""
@@ -171,19 +172,4 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         SpecError: it is missing, no YAML, or holds something else.
     """
-    import yaml
-
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(error.strerror or str(error), path=path) from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"not UTF-8: {error.reason}", path=path) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark is not None else None
-        problem = getattr(error, "problem", None) or "malformed"
-        raise SpecError(f"not YAML: {problem}", path=path, line=line) from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise SpecError("not a mapping of settings by name", path=path)
-    return found
+    return {str(name): value for name, value in yamlfile.read_yaml(path).data.items()}

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -130,6 +131,25 @@ def test_standard_input_is_named_by_line(judge: str) -> None:
     assert "stdin.jsonl:2: is not JSON" in done.error
 
 
+def test_pipes_are_read_as_often_as_files(judge: str, pairs: Path) -> None:
+    def piped(name: str, content: bytes) -> str:
+        os.mkfifo(name)
+        Thread(target=lambda: Path(name).write_bytes(content), daemon=True).start()
+        return name
+
+    one = piped("one", pairs.read_bytes())
+    assert rlaif("judge", "compare", one, "-m", judge, "-o", "run").code == 0
+    verdicts = Path("run/verdicts.jsonl").read_bytes()
+    assert verdicts.count(b"\n") == 6
+    two, three = piped("two", verdicts), piped("three.jsonl", verdicts)
+    assert rlaif("agreement", two, "--with", three, "--json").json["setups"]["S1"]["n"] == 6
+    four = piped("four", verdicts)
+    assert rlaif("prefer", four, "-o", "set", "--json").json["rows"]
+    done = rlaif("prefer", piped("five", verdicts + b"{}\n"), "-o", "other")
+    assert done.code == 2
+    assert "five.jsonl:7: field " in done.error
+
+
 COMPARE = ("judge", "compare", "pairs.jsonl", "-o", "run")
 BAD_USAGE: dict[str, tuple[tuple[object, ...], int, str]] = {
     "unknown provider": (
@@ -243,6 +263,81 @@ BAD_USAGE: dict[str, tuple[tuple[object, ...], int, str]] = {
         2,
         "--select is one of all, best-worst, not 'some'",
     ),
+    "prefer no verdicts": (
+        ("prefer", "empty.jsonl", "-o", "run"),
+        1,
+        "no comparisons in empty.jsonl",
+    ),
+    "rank models by what nests too deeply": (
+        ("leaderboard", "deep.jsonl"),
+        2,
+        "deep.jsonl:1: not JSON: maximum recursion depth",
+    ),
+    "agree with a link to itself": (
+        ("agreement", "verdicts.jsonl", "--with", "loop.jsonl"),
+        2,
+        "loop.jsonl: no such file or folder",
+    ),
+    "prefer a comparison of one": (
+        ("prefer", "one.jsonl", "-o", "run"),
+        2,
+        "one.jsonl:1: field 'candidates': a comparison verdict has 2, found 1",
+    ),
+    "import into a name too long": (
+        ("import", "pairs", "pairs.jsonl", "-o", "x" * 300),
+        2,
+        f"{'x' * 300} cannot be a folder (File name too long): choose another -o",
+    ),
+    "export chains into a file": (
+        ("constitution", "export", "chains.jsonl", "-o", "judge.jsonl"),
+        2,
+        "judge.jsonl/sft cannot be a folder (Not a directory): choose another -o",
+    ),
+    "report into a folder": (
+        ("report", "verdicts.jsonl", "-o", "thesis"),
+        1,
+        "cannot write thesis: it is a folder",
+    ),
+    "report into nothing": (
+        ("report", "verdicts.jsonl", "-o", ""),
+        1,
+        "cannot write .: it is a folder",
+    ),
+    "a store that is a folder": (
+        ("cache", "stats", "--store", "thesis"),
+        2,
+        "thesis is a folder, and no reply store",
+    ),
+    "a store with a name too long": (
+        ("cache", "stats", "--store", "x" * 300),
+        2,
+        f"{'x' * 300} is no reply store: File name too long",
+    ),
+    "export rows that are no chains": (
+        ("constitution", "export", "pairs.jsonl", "-o", "run"),
+        2,
+        "pairs.jsonl:1: field ",
+    ),
+    "export no chains": (
+        ("constitution", "export", "empty.jsonl", "-o", "run"),
+        1,
+        "no revisions in empty.jsonl",
+    ),
+    "import no rubrics": (
+        ("rubrics", "import", "prometheus", "empty.jsonl", "-o", "run"),
+        2,
+        "empty.jsonl: holds no rubrics",
+    ),
+    "begin with a broken rubric": (
+        ("quickstart", "-r", "./broken.yaml", "-o", "run"),
+        2,
+        "broken.yaml:3: field 'criteria'",
+    ),
+    "train by settings nested too deeply": (
+        ("train", "dpo", "rows.jsonl", "--config", "deep.jsonl", "-o", "run"),
+        2,
+        "deep.jsonl: is nested deeper than",
+    ),
     "train on nothing": (
         ("train", "dpo", "nothing", "-m", "local/toothless", "-o", "run"),
         2,
@@ -278,11 +373,20 @@ def _shelf(tiny_model: Path, judge: str, pairs: Path) -> None:
     Path("thesis").mkdir()
     Path("thesis/main.tex").write_text("x")
     Path("folder.yaml").mkdir()
+    Path("empty.jsonl").touch()
+    Path("deep.jsonl").write_text("[" * 100_000)
+    Path("loop.jsonl").symlink_to("loop.jsonl")
     Path("broken.yaml").write_text("name: x\nversion: 1.0.0\ncriteria: []\n")
     shutil.copytree(tiny_model, "toothless", ignore=shutil.ignore_patterns("tokenizer*"))
     write_rows(Path("rows.jsonl"), {"prompt": "Why?", "chosen": "So.", "rejected": "No."})
     assert rlaif("judge", "compare", pairs, "-m", judge, "-o", "good").code == 0
     shutil.move("good/verdicts.jsonl", "verdicts.jsonl")
+    shutil.rmtree("good")
+    verdict = json.loads(Path("verdicts.jsonl").read_text().splitlines()[0])
+    write_rows(Path("one.jsonl"), verdict | {"candidates": verdict["candidates"][:1]})
+    words = ("constitution", "critique", pairs, "-m", judge, "-n", 1, "--limit", 1, "-o", "good")
+    rlaif(*words)
+    shutil.move("good/revisions.jsonl", "chains.jsonl")
     shutil.rmtree("good")
 
 
@@ -473,6 +577,17 @@ def test_ugly_text_goes_through_unchanged(name: str, judge: str) -> None:
     whole = text.replace("\ud83d", "\ufffd")  # Arrow holds no half of a pair
     assert row["chosen"][0]["content"] == f"{GOOD} {whole}"
     assert rows(Path("set/train.jsonl"))[0]["chosen"][0]["content"] == f"{GOOD} {text}"
+
+
+def test_a_model_whose_name_utf8_cannot_carry(pairs: Path, judge: str) -> None:
+    pytest.importorskip("datasets")
+    name = "half \ud83d"
+    data = write_rows(Path("d.jsonl"), *({**row, "model_a": name} for row in rows(pairs)))
+    assert rlaif("judge", "compare", data, "-m", judge, "-o", "run").code == 0
+    assert r"half \ud83d" in rlaif("leaderboard", "run").out
+    assert rlaif("prefer", "run", "-o", "set", "--test-share", 0).code == 0
+    assert r"half \ud83d" in repr(json.loads(Path("set/summary.json").read_text()))
+    assert r"half \ud83d" in Path("set/README.md").read_text()
 
 
 def test_a_reply_with_a_lone_surrogate_is_kept_and_comes_back(pairs: Path) -> None:

@@ -150,6 +150,19 @@ def test_scores_that_nobody_is_sure_of_are_data_for_a_further_judge() -> None:
     assert again.code == 0, again.err
 
 
+def test_what_stands_in_gives_grades_too() -> None:
+    rewards = Path("rewards")
+    rewards.mkdir()
+    (rewards / "config.json").write_text('{"architectures": ["XForSequenceClassification"]}')
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (rewards / name).touch()
+    write_rows(Path("data.jsonl"), {"prompt": "Q?", "response": GOOD})
+    words = ["judge", "score", "data.jsonl", *models(fair("one"), fair("two")), "-o", "run"]
+    done = rlaif(*words, "--substitute", f"reward/{rewards.absolute()}")
+    assert done.code == 2
+    assert "rewards and checklists are no grades to combine" in done.err
+
+
 def ranking_data() -> Path:
     made = [{"id": f"q{n}", "prompt": f"Q{n}?", "responses": ["one", "two", "three"]} for n in "ab"]
     return write_rows(Path("rank.jsonl"), *made)
@@ -206,7 +219,10 @@ def test_rankings_become_preferences_and_a_table() -> None:
         (["-m", "FIRST", "--weights", "estimated"], "need three judges"),
         (["-m", "FIRST", "--cascade", "0.8", "--weights", "1,1"], "takes no --weights"),
         (["-m", "FIRST", "--cascade", "0.5"], "confidence above 0.5"),
-        (["-m", "FIRST", "-r", "honesty", "-r", "helpfulness", "--cascade", "0.8"], "one -r"),
+        (
+            ["-m", "FIRST", "-r", "honesty", "-r", "helpfulness", "--cascade", "0.8"],
+            "--cascade takes one rubric",
+        ),
     ],
 )
 def test_judges_that_do_not_fit_together_are_refused(
@@ -223,7 +239,19 @@ def test_judges_that_do_not_fit_together_are_refused(
     ("words", "message"),
     [
         (["--shuffles", "2"], "--shuffles is for --method listwise"),
-        (["--method", "listwise", "--draws", "2"], "takes no --draws"),
+        *(
+            (["--method", "listwise", *words], f"takes no {words[0]}")
+            for words in [
+                ["--draws", "2"],
+                ["--least-mass", "0.1"],
+                ["--compare-by", "verdict"],
+                ["--levels", "5"],
+                ["--orders", "AB"],
+                ["--questions-by", "FIRST"],
+                ["--aggregate", "mode"],
+                ["--criteria-calls", "each"],
+            ]
+        ),
         (["--method", "listwise", "--comparisons", "2", "--settle", "top1"], "--comparisons, --se"),
         (["--cascade", "0.8", "-m", "FIRST"], "for judge score and judge compare"),
     ],

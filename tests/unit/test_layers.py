@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,6 +90,34 @@ def test_importing_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert heavy & set(done.stdout.split()) == set()
+
+
+_LONE_JUDGE = """
+import sys
+from rlaif import Judge, ScriptedBackend
+rows = [{"prompt": "p", "response_a": "a", "response_b": "b"}]
+assert Judge(ScriptedBackend(["[[A]]", "[[B]]"])).compare(rows, progress=False).coverage == 1
+print(*sys.modules)
+"""
+_HELP = """
+import sys
+from rlaif.cli.main import main
+try:
+    main()
+except SystemExit as done:
+    assert not done.code
+print(*sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(_LONE_JUDGE, []), (_HELP, ["--help"]), (_HELP, ["judge", "--help"])]
+)
+def test_numpy_is_for_those_who_count(code: str, words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", code, *words]
+    asked = os.environ | {"RLAIF_HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=asked)
+    assert "numpy" not in done.stdout.splitlines()[-1].split()
 
 
 def test_what_is_public_is_what_is_exported() -> None:

@@ -49,7 +49,12 @@ META = st.dictionaries(
     TEXT, st.none() | st.booleans() | st.integers() | TEXT | st.lists(TEXT), max_size=3
 )
 ITEMS = st.builds(Item, TEXT, MESSAGES, st.none() | TEXT, META)
-CANDIDATES = st.lists(st.builds(Candidate, TEXT, MESSAGES, st.none() | TEXT), max_size=3).map(tuple)
+CANDIDATE = st.builds(Candidate, TEXT, MESSAGES, st.none() | TEXT)
+CANDIDATES = {
+    "score": st.tuples(CANDIDATE),
+    "comparison": st.tuples(CANDIDATE, CANDIDATE),
+    "ranking": st.lists(CANDIDATE, max_size=3).map(tuple),
+}
 SAMPLING = st.builds(Sampling, SHARE, SHARE, st.integers(1, 4096), st.none() | st.integers())
 RUBRICS = st.none() | st.builds(RubricRef, TEXT, TEXT, TEXT)
 LONE_JUDGES = st.builds(JudgeRef, TEXT, TEXT, SAMPLING, RUBRICS)
@@ -90,22 +95,23 @@ PREFERENCES = st.builds(
     st.lists(ORDERS, max_size=2).map(tuple),
     st.booleans(),
 )
-RANKINGS = st.builds(
-    Ranking, st.lists(TEXT, max_size=3).map(tuple), st.dictionaries(TEXT, NUMBER), COUNT
-)
 
 
 @st.composite
 def verdicts(draw: st.DrawFn) -> Verdict:
     kind = draw(st.sampled_from(["score", "comparison", "ranking"]))
     ok = draw(st.booleans())
-    payload = {"score": SCORES, "comparison": PREFERENCES, "ranking": RANKINGS}[kind]
+    candidates = draw(CANDIDATES[kind])
+    ids = sorted({one.id for one in candidates})
+    strengths = st.fixed_dictionaries(dict.fromkeys(ids, NUMBER))
+    rankings = st.builds(Ranking, st.permutations(ids).map(tuple), strengths, COUNT)
+    payload = {"score": SCORES, "comparison": PREFERENCES, "ranking": rankings}[kind]
     name = {"score": "score", "comparison": "preference", "ranking": "ranking"}[kind]
     return Verdict(
         id=draw(TEXT),
         kind=kind,
         item=draw(ITEMS),
-        candidates=draw(CANDIDATES),
+        candidates=candidates,
         judge=draw(JUDGES),
         status="ok" if ok else "no_verdict",
         cause=None if ok else draw(st.sampled_from(CAUSES)),
@@ -153,6 +159,12 @@ def test_a_line_begins_with_the_schema_and_leaves_out_what_is_absent() -> None:
             r"no_verdict comparison verdict carries \['comparison'\]",
         ),
         ({"kind": "score"}, "kind", r"ok score verdict carries \['comparison'\]"),
+        ({"candidates": []}, "candidates", "a comparison verdict has 2, found 0"),
+        (
+            {"kind": "score", "preference": None, "score": {"value": 1, "min": 1, "max": 5}},
+            "candidates",
+            "a score verdict has 1, found 2",
+        ),
     ],
 )
 def test_a_row_that_contradicts_itself_is_refused_by_field(
@@ -161,6 +173,28 @@ def test_a_row_that_contradicts_itself_is_refused_by_field(
     with pytest.raises(SpecError, match=message) as caught:
         Verdict.from_dict(verdict().as_dict() | change)
     assert (caught.value.field or "").startswith(field)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "message"),
+    [
+        ({"order": ["a", "a"]}, "order", "names a candidate twice"),
+        ({"order": ["a", "c"]}, "order", "'c' is no candidate"),
+        ({"strengths": {"a": 1.0}}, "strengths", "has nothing for 'b'"),
+        ({"low": {"b": 1.0}}, "low", "has nothing for 'a'"),
+        ({"high": {}}, "high", "has nothing for 'a'"),
+    ],
+)
+def test_a_ranking_is_of_the_candidates_and_tells_all_of_each(
+    change: dict[str, Any], field: str, message: str
+) -> None:
+    ranking = {"order": ["a", "b"], "strengths": {"a": 0.1, "b": -0.1}, "comparisons": 1}
+    row = {key: value for key, value in verdict().as_dict().items() if key != "preference"}
+    row |= {"kind": "ranking", "ranking": ranking}
+    assert Verdict.from_dict(row).ranking is not None
+    with pytest.raises(SpecError, match=message) as caught:
+        Verdict.from_dict(row | {"ranking": ranking | change})
+    assert caught.value.field == f"ranking.{field}"
 
 
 @pytest.mark.parametrize("missing", ["id", "kind", "item", "candidates", "judge", "status"])
@@ -202,6 +236,51 @@ def test_a_digest_follows_all_that_can_change_a_completion_and_the_backend() -> 
         *("messages", "sampling", "draw", "top_logprobs", "task", "choices", "json_schema"),
         *("shared", "code", "_known"),  # no part of what is asked
     }  # a new field needs its variant above
+
+
+@given(
+    st.builds(
+        Request,
+        MESSAGES,
+        SAMPLING,
+        st.integers(0, 2**70),
+        choices=st.lists(TEXT, max_size=2).map(tuple),
+        json_schema=st.none() | META,
+        code=st.sampled_from(["", "0"]),
+    ),
+    TEXT,
+)
+def test_the_quick_way_to_a_digest_leads_where_the_careful_one_does(
+    request: Request, identity: str
+) -> None:
+    said = [{"role": m.role, "content": m.content} for m in request.messages]
+    for message in said if request.code else []:
+        message["content"] = message["content"].replace(request.code, "________")
+    told = {
+        "messages": said,
+        "sampling": as_dict(request.sampling),
+        **{name: getattr(request, name) for name in ("draw", "top_logprobs", "task")},
+    }
+    if request.choices:
+        told["choices"] = list(request.choices)
+    if request.json_schema is not None:
+        told["json_schema"] = dict(request.json_schema)
+    assert request.digest(identity) == digest({"backend": identity, "request": told})
+
+
+def test_choices_are_digested_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request((Message("user", "hi"),), choices=("A", "é"))
+    key = request.digest("m")
+    monkeypatch.delattr(types, "digest")
+    assert replace(request, choices=("A", "é")).digest("m") == key
+
+
+@pytest.mark.parametrize(
+    "odd", [{"sampling": Sampling(float("nan"))}, {"json_schema": {"a": float("inf")}}]
+)
+def test_a_number_that_is_not_finite_has_no_digest(odd: Any) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        Request((Message("user", "hi"),), **odd).digest("m")
 
 
 def test_swapping_twice_is_nothing() -> None:

@@ -89,6 +89,12 @@ def test_a_missing_judge_is_replaced() -> None:
     verdicts = judge.compare(PAIRS)
     assert verdicts.coverage == 1.0
     assert verdicts.summary["panel"]["replaced"] == 3
+    alone = rlaif.Judge([named("one"), named("two", mute)], rubric(), substitute=named("three"))
+    assert alone.compare(PAIRS).coverage == 1.0
+    rewards = rlaif.ScriptedBackend([], model="reward/x")
+    stands_in = rlaif.Judge([named("one"), named("two")], rubric(), substitute=[rewards])
+    with pytest.raises(ConfigError, match="rewards and checklists are no grades to combine"):
+        stands_in.score(RESPONSES)
 
 
 def test_a_cascade_asks_the_next_one_where_the_first_is_not_sure() -> None:
@@ -100,6 +106,9 @@ def test_a_cascade_asks_the_next_one_where_the_first_is_not_sure() -> None:
     assert [v.preference and v.preference.winner for v in found] == ["A"] * 3
     stages = found.summary["cascade"]["stages"]
     assert [stage["asked"] for stage in stages] == [3, 1]
+    rubrics = [rubric(), replace(rubric(), name="other")]
+    with pytest.raises(ConfigError, match="cascade takes one rubric"):
+        rlaif.Judge([named("s"), named("l")], rubrics, cascade=0.9).compare(PAIRS)
 
 
 def test_a_panel_ranks_and_rewards() -> None:
@@ -137,6 +146,9 @@ def test_the_rubric_may_come_with_the_item(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="brings no rubric"):
         rlaif.Judge(backend, "item").score([*rows, {"prompt": "p", "response": "r"}])
     assert not backend.requests
+    rewards = [rlaif.ScriptedBackend([], model=f"reward/{name}") for name in NAMES]
+    with pytest.raises(SpecError, match="brings no rubric"):
+        rlaif.Judge(rewards, "item", substitute=[backend]).compare(PAIRS)
     with pytest.raises(SpecError, match="no such folder"):
         rlaif.Judge(named("one"), f"item:{tmp_path / 'none'}")
 

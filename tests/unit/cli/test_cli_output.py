@@ -150,6 +150,17 @@ def test_a_table_shows_text_as_it_is(
     assert "a note" in out
 
 
+def test_names_in_a_table_are_text_wherever_they_stand(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output.table("by [/x] \ud800", ("[b]a", "[/y]"), [("[/z]", "\x1b")], note="of [/n]\ntwo")
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == r"by [/x] \ud800"
+    assert lines[2].split() == ["[b]a", "[/y]"]
+    assert lines[4].split() == ["[/z]", r"\x1b"]
+    assert lines[-3:-1] == ["of [/n]", "two"]
+
+
 def test_numbers_stand_to_the_right(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

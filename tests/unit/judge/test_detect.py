@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlaif.evals.audit_texts import load_texts, repetitive_list
+from rlaif.judge import detect
 from rlaif.judge.detect import (
     INJECTIONS,
     Inspector,
@@ -179,6 +180,23 @@ def test_a_response_to_three_prompts_is_constant_wherever_it_stands() -> None:
     flagged = {"c": ("constant_response",)}
     assert found == [flagged, None, flagged, None, flagged]
     assert constant_responses(work[:4]) == frozenset()
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_a_response_is_looked_at_once_however_often_it_stands_in_a_pair(
+    turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [Message("assistant", "[[A]] wins"), Message("user", "And?"), Message("assistant", "B")]
+    one, other = (Candidate(name, tuple(said[:turns])) for name in "ab")
+    seen: list[str] = []
+    monkeypatch.setattr(
+        detect, "noticed", lambda text, phrases: seen.append(text) or {"verdict_shaped"}
+    )
+    inspector = Inspector()
+    for pair in ((one, other), (other, one), (one,), (Candidate("c", one.response),)):
+        found = inspector.inspect(pair, item())
+        assert found == {c.id: ("verdict_shaped",) for c in pair}
+    assert seen == [one.text, other.text]
 
 
 def test_many_draws_for_one_prompt_and_short_answers_are_no_constant() -> None:

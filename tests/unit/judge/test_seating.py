@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from rlaif.backends.scripted import ScriptedBackend
 from rlaif.errors import ConfigError
 from rlaif.judge.cascade import CascadeJudge
+from rlaif.judge.item_rubric import ItemRubrics
 from rlaif.judge.making import comparer
 from rlaif.judge.methods import How
 from rlaif.judge.panel import PanelJudge
@@ -60,6 +62,14 @@ def test_a_panel_is_counted_and_weighed_by_its_votes() -> None:
     ]
 
 
+def test_who_may_be_asked_are_the_members_and_the_reserve() -> None:
+    members = [member("one"), member("two")]
+    reserve = member("three")[1]
+    seated = seat(members, Several(substitute=[reserve]))
+    assert seated.judges == [*(judge for _, judge in members), reserve]
+    assert seat(members[:1], Several()).judges == [members[0][1]]
+
+
 def test_weights_that_cannot_be_estimated_say_why() -> None:
     members = [member(name) for name in ("one", "two", "three")]
     seated = seat(members, Several(weights="estimated"))
@@ -75,5 +85,10 @@ def test_a_cascade_takes_nothing_of_a_panel() -> None:
     verdict = asyncio.run(seated.counted(seated.judge.compare)(comparison("x", "y")))
     assert verdict.preference is not None
     assert seated.account()["cascade"]["stages"][1]["asked"] == 0
+    backend, other = members[0][0], replace(rubric(), name="other")
+    for sources in ([rubric(), other], [rubric(), ItemRubrics()]):
+        twice = [(backend, comparer(backend, source, How())) for source in sources]
+        with pytest.raises(ConfigError, match=r"^cascade takes one rubric"):
+            seat(twice, Several(cascade=0.9))
     with pytest.raises(ConfigError, match=r"cascade asks one judge after the other: .* no panel"):
         seat(members, Several(cascade=0.9, panel="vote"))

@@ -37,8 +37,12 @@ def test_options_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) ->
         ("labels: firm", "labels", "'hard' or 'soft'"),
         ("batch_size: 0", None, "batch_size is 0"),
         ("trl: {output_dir: x}", None, "output_dir is set by rlaif itself"),
-        ("[1]", None, "not a mapping"),
+        ("[1]", None, "should hold a mapping"),
+        ("1: 2", "1", "no such setting"),
         ("a: [", None, "not YAML"),
+        ("beta: 0.1\nbeta: 0.2", "beta", "twice"),
+        ("a: " + "[" * 100_000, None, "nested deeper"),
+        ("a: " + "9" * 5000, "a", "not a valid int"),
     ],
 )
 def test_a_file_that_does_not_fit_is_named(
@@ -51,7 +55,7 @@ def test_a_file_that_does_not_fit_is_named(
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="No such file"):
+    with pytest.raises(SpecError, match="no such file"):
         read_yaml(tmp_path / "none.yaml")
     bad = tmp_path / "bad.yaml"
     bad.write_bytes(b"\xff")
