@@ -94,7 +94,7 @@ class CachedBackend(Wrapper):
         self._flights = _FLIGHTS.setdefault(store, {})
         self._promising = True
         """Whether the store held any of the last replies."""
-        self._near = not getattr(store, "far", False)
+        self._near = not store.far
 
     @property
     def group_size(self) -> int:

@@ -21,6 +21,11 @@ class Replies(Protocol):
                 store.release(key)
     """
 
+    @property
+    def far(self) -> bool:
+        """That an event loop should not wait for `recall`, which would stand still meanwhile."""
+        ...
+
     async def claim(self, key: str) -> Completion | None:
         """The completion kept under `key`, or `None`: then `key` is the caller's to ask for.
 

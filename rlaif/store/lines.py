@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any
 import orjson
 
 from rlaif.canonical import json_bytes, remembered
-from rlaif.types import Call, Candidate, JudgeRef, Message, Usage, Verdict, as_dict
+from rlaif.types import Call, Candidate, JudgeRef, Messages, OrderVerdict, Verdict, as_dict
 
 Names = tuple[str, ...]
 
@@ -33,22 +34,39 @@ def verdict_bytes(verdict: Verdict) -> bytes:
         ValueError: it holds NaN or an infinity.
         TypeError: it holds something else that JSON has not.
     """
-    plain = {"schema": verdict.schema, **_fields(verdict)}
     try:
-        line = orjson.dumps(plain, _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
-    except orjson.JSONEncodeError:
+        line = orjson.dumps(_verdict(verdict), _plain, orjson.OPT_PASSTHROUGH_DATACLASS)
+    except (orjson.JSONEncodeError, AttributeError):
         return json_bytes(verdict.as_dict())
     # it may stand for NaN, which only a walk through all values tells
-    if b"null" in line:
+    if not _surely_finite(verdict) and b"null" in line:
         return json_bytes(verdict.as_dict())
     return line
+
+
+def _surely_finite(verdict: Verdict) -> bool:
+    """Whether no number of it is NaN or an infinity, as far as that is seen at a glance.
+
+    To look through its texts for what would stand for one takes longer than to write them.
+    """
+    preference, item = verdict.preference, verdict.item
+    if preference is None or item.meta:
+        return False
+    if any(x is not None for x in (verdict.score, verdict.ranking, verdict.members)):
+        return False
+    total = preference.p_a
+    for order in preference.orders:
+        total += order.p_a + (order.missing_mass or 0.0)
+    for call in verdict.calls:
+        total += call.latency_s + (call.cost_usd or 0.0)
+    return math.isfinite(total)
 
 
 def _plain(value: Any) -> Any:
     """What stands for a value that orjson does not know: orjson asks again for what is inside."""
     kind = type(value)
-    if (usual := _USUAL.get(kind)) is not None:
-        return usual(value)
+    if kind is JudgeRef:
+        return _judge(value)
     if not is_dataclass(kind):
         raise TypeError(f"{kind.__name__} is for the careful way")
     return _fields(value)
@@ -63,11 +81,52 @@ def _fields(value: Any) -> dict[str, Any]:
     }
 
 
+# What most of a verdict is made of is written out by hand, the fields in their order: to be asked
+# for each value costs orjson more than to write it.
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    plain = {"schema": verdict.schema, **_fields(verdict)}
+    item = {**_fields(verdict.item), "prompt": _messages(verdict.item.prompt)}
+    plain["item"] = item
+    plain["candidates"] = [_candidate(candidate) for candidate in verdict.candidates]
+    if (preference := verdict.preference) is not None:
+        orders = [_order(order) for order in preference.orders]
+        plain["preference"] = {**_fields(preference), "orders": orders}
+    plain["calls"] = [_call(call) for call in verdict.calls]
+    return plain
+
+
+def _messages(messages: Messages) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    plain: dict[str, Any] = {"id": candidate.id, "response": _messages(candidate.response)}
+    if candidate.model is not None:
+        plain["model"] = candidate.model
+    return plain
+
+
+def _order(order: OrderVerdict) -> dict[str, Any]:
+    plain: dict[str, Any] = {"shown": order.shown, "winner": order.winner, "p_a": order.p_a}
+    if order.draws is not None:
+        plain["draws"] = order.draws
+    if order.level is not None:
+        plain["level"] = order.level
+    if order.source is not None:
+        plain["source"] = order.source
+    if order.missing_mass is not None:
+        plain["missing_mass"] = order.missing_mass
+    return plain
+
+
 def _call(call: Call) -> dict[str, Any]:
+    used = call.usage
     plain = {
         "digest": call.digest,
         "reply": call.reply,
-        "usage": call.usage,
+        "usage": {"input": used.input, "cached_input": used.cached_input, "output": used.output},
         "latency_s": call.latency_s,
         "cached": call.cached,
     }
@@ -78,26 +137,10 @@ def _call(call: Call) -> dict[str, Any]:
     return plain
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
-    plain: dict[str, Any] = {"id": candidate.id, "response": candidate.response}
-    if candidate.model is not None:
-        plain["model"] = candidate.model
-    return plain
-
-
-_USUAL: dict[type, Callable[[Any], Any]] = {
-    Message: lambda message: {"role": message.role, "content": message.content},
-    Usage: lambda usage: {
-        "input": usage.input,
-        "cached_input": usage.cached_input,
-        "output": usage.output,
-    },
-    Call: _call,
-    Candidate: _candidate,
-    # a run has a million verdicts of one judge
-    JudgeRef: remembered(lambda judge: orjson.Fragment(json_bytes(as_dict(judge)))),
-}
-"""What most of a verdict is made of, written out by hand: their fields in order, but for `None`."""
+@remembered
+def _judge(judge: JudgeRef) -> Any:
+    """A judge as lines have it: a run has a million verdicts of one."""
+    return orjson.Fragment(json_bytes(as_dict(judge)))
 
 
 @cache

