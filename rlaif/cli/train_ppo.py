@@ -121,6 +121,16 @@ def ppo(
     ] = None,
     temperature: Annotated[float | None, _setting("Of sampling: 1.")] = None,
     lora_rank: Annotated[int | None, _setting("0 trains every weight: 16.", min=0)] = None,
+    value_model: Annotated[
+        bool | None,
+        typer.Option(
+            "--value-model/--no-value-model",
+            help="A value model of its own beside the policy: slower, more learned where the "
+            "policy's states say little of the reward.",
+            rich_help_panel=_PANEL,
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int | None, _setting("Seed of everything that is drawn: 0.")] = None,
     eval_updates: Annotated[
         int | None, _setting("Score the held-out prompts every so many updates too.", min=0)
@@ -156,6 +166,7 @@ def ppo(
         "kl_target": kl_target,
         "temperature": temperature,
         "lora_rank": lora_rank,
+        "value_model": value_model,
         "seed": seed,
         "eval_updates": eval_updates,
     }

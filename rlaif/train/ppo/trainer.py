@@ -64,7 +64,9 @@ class PPOTrainer:
         eval_dataset: Rows like them that are answered and scored, but not learned from.
         ref_model: What the KL penalty holds to. By default the policy without its adapters, or,
             without adapters, a copy of it.
-        value_model: A trunk of its own for the value function; None shares the policy's.
+        value_model: A trunk of its own for the value function. None shares the policy's: faster,
+            and less learned where the policy's states say little of the reward
+            (scripts/bench_ppo.py).
         peft_config: Adapters to train instead of the weights.
         reward_weights: One a function.
         callbacks: Told of every update, in the main process.

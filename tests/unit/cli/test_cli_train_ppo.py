@@ -97,6 +97,9 @@ def test_a_file_says_what_options_do_not(here: Path, tiny_model: Path) -> None:
     assert config["value_model"] is True
     logged = [json.loads(line) for line in Path("run/training.jsonl").read_text().splitlines()]
     assert [row["step"] for row in logged if "eval_reward" in row] == [0, 2]
+    other = call("--config", "ppo.yaml", "--no-value-model")
+    assert isinstance(other.exception, ConfigError)
+    assert "value_model was true, is false" in str(other.exception)
 
 
 @pytest.mark.parametrize(
