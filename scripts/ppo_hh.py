@@ -48,14 +48,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def unseen(data: Path, skip: int) -> tuple[Any, Any]:
+    """The pairs behind those that the reward model learned from, and those to measure on."""
+    kept, measured = parts(data, 10**9, 10**9)
+    return kept.select(range(min(skip, len(kept)), len(kept))), measured
+
+
 def prompts(rows: Any, tokenizer: Any, longest: int, most: int) -> list[dict[str, Any]]:
     """The first prompts of no more than so many tokens, each once."""
+    from rlaif.train.fitting import tokens
+
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         prompt = row["prompt"]
-        text = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-        if len(tokenizer(text, add_special_tokens=False)["input_ids"]) <= longest:
-            found.setdefault(text, {"prompt": prompt})
+        if tokens(tokenizer, prompt) <= longest:
+            found.setdefault(json.dumps(prompt), {"prompt": prompt})
         if len(found) == most:
             break
     return list(found.values())
@@ -64,7 +71,7 @@ def prompts(rows: Any, tokenizer: Any, longest: int, most: int) -> list[dict[str
 def main() -> None:
     from transformers import AutoTokenizer
 
-    from rlaif.backends.local import resolve_checkpoint
+    from rlaif.backends.local import checkpoint_folder, resolve_checkpoint
     from rlaif.cli.options import home
     from rlaif.train.online_alarms import OnlineAlarms
     from rlaif.train.ppo import PPOConfig
@@ -73,12 +80,9 @@ def main() -> None:
     given = arguments()
     base = resolve_checkpoint(given.model, home())
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    kept, measured = parts(given.data, 10**9, 10**9)
-    unseen = kept.select(range(min(given.skip, len(kept)), len(kept)))
-    rows = prompts(unseen, tokenizer, given.prompt_length, given.prompts)
+    kept, measured = unseen(given.data, given.skip)
+    rows = prompts(kept, tokenizer, given.prompt_length, given.prompts)
     held_out = prompts(measured, tokenizer, given.prompt_length, given.held_out)
-    folder = given.reward_model / "model"
-    reward = folder if folder.exists() else given.reward_model
     started = time.monotonic()
 
     def told(done: int, total: int, note: str) -> None:
@@ -87,7 +91,7 @@ def main() -> None:
     summary = train_ppo(
         base,
         rows,
-        [reward],
+        [checkpoint_folder(given.reward_model)],
         PPOConfig(
             given.output,
             total_episodes=given.episodes,

@@ -20,8 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ppo_hh import prompts
-from train_hh import parts
+from ppo_hh import prompts, unseen
 
 from rlaif.cli.output import table
 from rlaif.store.runs import read_rows
@@ -54,30 +53,27 @@ def prepared(given: argparse.Namespace) -> tuple[Path, Path]:
 
     from rlaif.backends.local import resolve_checkpoint
     from rlaif.cli.options import home
+    from rlaif.train.fitting import tokens
 
     pairs, asked = given.output / "pairs", given.output / "prompts.jsonl"
     if asked.exists():
         return pairs, asked
-    kept, measured = parts(given.data, 10**9, 10**9)
-    unseen = kept.select(range(min(given.skip, len(kept)), len(kept)))
+    kept, measured = unseen(given.data, given.skip)
     tokenizer = AutoTokenizer.from_pretrained(
         resolve_checkpoint(given.model, home()), local_files_only=True
     )
 
     def fits(row: dict[str, Any]) -> bool:
-        ids = (
-            tokenizer.apply_chat_template(row["prompt"] + row[side], return_dict=False)
-            for side in ("chosen", "rejected")
-        )
-        return max(map(len, ids)) <= given.max_length
+        sides = (row["chosen"], row["rejected"])
+        return all(tokens(tokenizer, row["prompt"], side) <= given.max_length for side in sides)
 
     def first(rows: Any, most: int) -> Any:
         found = [i for i, row in zip(range(8 * most), rows, strict=False) if fits(row)]
         return rows.select(found[:most])
 
-    split = {"train": first(unseen, given.rows), "test": first(measured, given.held_out)}
+    split = {"train": first(kept, given.rows), "test": first(measured, given.held_out)}
     datasets.DatasetDict(split).save_to_disk(pairs)
-    rows = prompts(unseen, tokenizer, 48, 8 * given.steps)
+    rows = prompts(kept, tokenizer, 48, 8 * given.steps)
     asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return pairs, asked
 
@@ -90,11 +86,9 @@ def command(given: argparse.Namespace, method: str, pairs: Path, asked: Path) ->
         config.write_text("trl:\n  eval_on_start: true\n")
         return [*shared, str(pairs), "--config", str(config), "--batch-size", "8",
                 "--max-length", str(given.max_length), "--eval-steps", "1000"]  # fmt: skip
-    folder = given.reward_model / "model"
-    reward = folder if folder.exists() else given.reward_model
-    return [*shared, str(asked), "--reward", f"reward/{reward}", "-n", "8", "--batch-size", "32",
-            "--max-completion-length", str(given.response_length), "--max-length", "128",
-            "--max-steps", str(given.steps)]  # fmt: skip
+    return [*shared, str(asked), "--reward", f"reward/{given.reward_model}", "-n", "8",
+            "--batch-size", "32", "--max-completion-length", str(given.response_length),
+            "--max-length", "128", "--max-steps", str(given.steps)]  # fmt: skip
 
 
 def measured(folder: Path, method: str) -> list[Any]:
