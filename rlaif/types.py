@@ -46,6 +46,13 @@ class Message:
 Messages = tuple[Message, ...]
 
 
+def assistant_text(messages: Messages) -> str:
+    """What the assistant says in `messages`, turns joined by a blank line."""
+    if len(messages) == 1 and messages[0].role == "assistant":  # nearly always
+        return messages[0].content
+    return "\n\n".join(m.content for m in messages if m.role == "assistant")
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a model draws its reply."""
@@ -212,7 +219,7 @@ class Candidate:
     @property
     def text(self) -> str:
         """What the assistant said, turns joined by a blank line."""
-        return "\n\n".join(m.content for m in self.response if m.role == "assistant")
+        return assistant_text(self.response)
 
 
 @dataclass(frozen=True, slots=True)

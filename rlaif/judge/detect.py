@@ -27,6 +27,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
+from typing import NamedTuple
 
 from rlaif.canonical import remembered
 from rlaif.judge.markers import readable
@@ -34,7 +35,7 @@ from rlaif.judge.seeking import Seek, seeker
 from rlaif.judge.signs import SIGNS, UNSEEN_LETTERS, UNSEEN_RUN, Flag, Sign
 from rlaif.judge.soup import THRESHOLD, soup
 from rlaif.specs.rubric import Rubric
-from rlaif.types import Candidate, Item, Messages
+from rlaif.types import Candidate, Item, Messages, assistant_text
 
 INJECTIONS: frozenset[Flag] = frozenset(
     {
@@ -71,7 +72,7 @@ class Inspector:
     def __init__(
         self, rubric: Rubric | None = None, constant: Collection[int] = frozenset()
     ) -> None:
-        self._phrases = rubric_phrases(rubric) if rubric is not None else None
+        self._phrases = rubric_phrases(rubric)
         self._constant = constant
         # a candidate stands in many pairs
         self._found = remembered(self._flags)
@@ -97,7 +98,7 @@ class Inspector:
         return found or None
 
     def _flags(self, response: Messages) -> set[Flag]:
-        text = Candidate("", response).text
+        text = assistant_text(response)
         flags = noticed(text, self._phrases)
         if self._constant and fingerprint(text) in self._constant:
             flags.add("constant_response")
@@ -116,19 +117,35 @@ def is_injection(flags: Mapping[str, Collection[str]] | None) -> bool:
     return flags is not None and any(not INJECTIONS.isdisjoint(names) for names in flags.values())
 
 
-def rubric_phrases(rubric: Rubric) -> Seek:
-    """What tells whether a lower-case text holds the opening of a rubric's question or anchor."""
-    phrases = [
+class Phrases(NamedTuple):
+    """What a rubric's words add to the signs that are looked for."""
+
+    echoed: Seek
+    """Whether a lower-case text holds the opening of one of the rubric's questions or anchors."""
+    anything: Seek
+    """Whether it does, or may show any sign at all: nearly no text does, and none is searched
+    twice."""
+
+
+@cache
+def _no_phrases() -> Phrases:
+    return rubric_phrases(None)
+
+
+def rubric_phrases(rubric: Rubric | None) -> Phrases:
+    """What is looked for because of `rubric`."""
+    openings = [
         text[:_PHRASE].lower()
-        for criterion in rubric.criteria
+        for criterion in (rubric.criteria if rubric is not None else ())
         for text in (criterion.question, *criterion.scale.anchors.values())
     ]
-    return seeker(re.escape(phrase) for phrase in phrases if len(phrase) == _PHRASE)
+    phrases = [re.escape(opening) for opening in openings if len(opening) == _PHRASE]
+    return Phrases(seeker(phrases), seeker([*(sign.hint for sign in SIGNS), *phrases]))
 
 
-def noticed(text: str, phrases: Seek | None = None) -> set[Flag]:
+def noticed(text: str, phrases: Phrases | None = None) -> set[Flag]:
     """The flags of one text, whatever it answers; `phrases` are those of a rubric."""
-    flags = _shapes(text, phrases)
+    flags = _shapes(text, phrases or _no_phrases())
     if soup(text) > THRESHOLD:
         flags.add("token_soup")
     if _is_repetitive(text):
@@ -136,12 +153,12 @@ def noticed(text: str, phrases: Seek | None = None) -> set[Flag]:
     return flags
 
 
-def _shapes(text: str, phrases: Seek | None) -> set[Flag]:
+def _shapes(text: str, phrases: Phrases) -> set[Flag]:
     """The flags of what stands in `text`, wherever it stands."""
     plain, _ = readable(text)
     low = plain.lower()
     flags: set[Flag] = set()
-    if _any_hint()(low):
+    if phrases.anything(low):
         for sign, hints_at in _signs():
             if (
                 sign.flag not in flags
@@ -149,17 +166,11 @@ def _shapes(text: str, phrases: Seek | None) -> set[Flag]:
                 and (sign.pattern is None or sign.pattern.search(low))
             ):
                 flags.add(sign.flag)
-    if phrases is not None and phrases(low):
-        flags.add("template_echo")
+        if phrases.echoed(low):
+            flags.add("template_echo")
     if not text.isascii() and _hides_text(text):
         flags.add("hidden_text")
     return flags
-
-
-@cache
-def _any_hint() -> Seek:
-    """What tells whether a lower-case text may show any sign at all."""
-    return seeker(sign.hint for sign in SIGNS)
 
 
 @cache
@@ -227,6 +238,11 @@ def _is_repetitive(text: str) -> bool:
     if len(text) < _PIECES * _PIECE:
         return False
     for end in ("\n", ". "):
+        # nearly no text has two parts between single characters that end alike, and to split at two
+        # characters takes three times as long
+        parts = text.split(end[0])
+        if len(parts) < _PIECES or len(parts) == len(set(map(_END, parts))):
+            continue
         pieces = text.split(end)
         # where not even two pieces end as others do, no choice of them is repetitive
         if len(pieces) < _PIECES or len(pieces) - len(set(map(_END, pieces))) < 2:

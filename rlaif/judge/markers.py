@@ -73,11 +73,9 @@ _PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 def _code(key: bytes, prompt: Messages, reference: str | None) -> str:
     """The code of a prompt, asked for anew by each order and each candidate of it."""
     parts = [part for message in prompt for part in (message.role, message.content)]
-    keyed = hashlib.blake2b(key=key, digest_size=5, person=b"rlaif tag code")
-    for part in (*parts, reference or ""):
-        data = part.encode("utf-8", "surrogatepass")
-        keyed.update(b"%d:" % len(data))
-        keyed.update(data)
+    data = [part.encode("utf-8", "surrogatepass") for part in (*parts, reference or "")]
+    told = b"".join([b"%d:%b" % (len(part), part) for part in data])
+    keyed = hashlib.blake2b(told, key=key, digest_size=5, person=b"rlaif tag code")
     bits = int.from_bytes(keyed.digest(), "big")
     return "".join([_PAIRS[bits >> shift & 1023] for shift in (30, 20, 10, 0)])
 

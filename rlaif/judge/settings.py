@@ -127,8 +127,8 @@ def _length(messages: Messages) -> int:
 
 def _is_blank(candidate: Candidate) -> bool:
     """Whether the assistant says nothing."""
-    said = (m.content for m in candidate.response if m.role == "assistant")
-    return all(not text or text.isspace() for text in said)
+    text = candidate.text
+    return not text or text.isspace()
 
 
 def _without_middle(text: str, room: int) -> str:

@@ -38,8 +38,8 @@ _CHOOSING_WORDS = frozenset(
     votes winner wrong
     """.split()
 )
-_LETTERS = bytes(c if chr(c).isalpha() and c < 128 else 32 for c in range(256))
-"""Every byte but the letters to a space."""
+_LETTERS = bytes(ord(chr(c).lower()) if chr(c).isalpha() and c < 128 else 32 for c in range(256))
+"""Every letter to a small one, every other byte to a space."""
 _ODD = re.compile(r"[^\w\s.,'\"!?:;()*-]")
 _RUN = re.compile(r"[^\w\s]{3,}")
 _GLUED = re.compile(r"[a-z][.,;:!?)\]}>=*_/\\][A-Za-z(\[{<]")
@@ -57,14 +57,16 @@ def soup(text: str) -> float:
     tail = text.rstrip()[-_TAIL:]
     if len(tail) < _SHORTEST:
         return float("-inf")
-    words = tail.lower().encode("ascii", "replace").translate(_LETTERS).split()
+    spelled = tail.encode("ascii", "replace")
+    words = spelled.translate(_LETTERS).split()
     function = sum(map(_FUNCTION_WORDS.__contains__, words)) / max(1, len(words))
     choosing = 0
     if not _CHOOSING_WORDS.isdisjoint(words):
         choosing = min(4, sum(map(_CHOOSING_WORDS.__contains__, words)))
     # without a full stop, quote or bracket; a character of another script ends as it likes
     unfinished = tail[-1] not in _ENDS and tail[-1].isascii()
-    brackets = abs(sum(map(tail.count, "([{")) - sum(map(tail.count, ")]}")))
+    # those that close less those that open: the lengths without them, the other way round
+    brackets = abs(len(spelled.translate(None, b"([{")) - len(spelled.translate(None, b")]}")))
     if not unfinished and not brackets and choosing < 2 and function >= 0.25:
         return float("-inf")
     return (
