@@ -220,29 +220,19 @@ async def _listed(endpoint: Endpoint, timeout_s: float) -> list[str]:
     Raises:
         BackendError: the server does not answer, or not as it should.
     """
-    import asyncio
-
-    import aiohttp
-
     from rlaif.backends._body import Body, read_json
-    from rlaif.backends._http import status_error, transport_error
+    from rlaif.backends._connection import Connection
+    from rlaif.backends._http import status_error
+    from rlaif.backends.timeouts import Timeouts
 
-    headers = {"Accept": "application/json"}
-    if endpoint.key:
-        headers["Authorization"] = f"Bearer {endpoint.key}"
+    connection = Connection(endpoint, Timeouts(connect_s=timeout_s, total_s=timeout_s))
     try:
-        async with (
-            asyncio.timeout(timeout_s),
-            aiohttp.ClientSession(headers=headers) as session,
-            # a redirect could carry the key to another host
-            session.get(endpoint.url + "/models", allow_redirects=False) as answer,
-        ):
-            text = (await answer.read()).decode(errors="replace")
-    except (aiohttp.ClientError, OSError) as error:
-        raise transport_error(endpoint, error, timeout_s) from error
+        answer = await connection.get(endpoint.url + "/models")
+    finally:
+        await connection.aclose()
     if answer.status != 200:
-        raise status_error(endpoint, answer.status, answer.headers, text)
-    models = Body(endpoint, read_json(endpoint, text)).parts("data")
+        raise status_error(endpoint, answer.status, answer.headers, answer.text)
+    models = Body(endpoint, read_json(endpoint, answer.text)).parts("data")
     return [endpoint.redact(model.text("id")) for model in models]
 
 
