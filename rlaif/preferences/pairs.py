@@ -249,10 +249,10 @@ def _text_fault(pair: PreferencePair, rules: Rules) -> _Fault | None:
     sides = [" ".join(m.content for m in side) for side in (pair.chosen, pair.rejected)]
     lengths = [max(1, len(words(side))) for side in sides]
     fault: _Fault | None = None
-    if sides[0].split() == sides[1].split():
+    if not all(side.strip() for side in sides):  # some imported verdicts come without the texts
+        fault = "empty", None if any(side.strip() for side in sides) else "both responses"
+    elif sides[0].split() == sides[1].split():
         fault = "identical", None
-    elif not all(side.strip() for side in sides):
-        fault = "empty", None
     elif any(defuse(side) != side for side in sides):
         fault = "forged_mark", "a response holds text shaped like a verdict or a judge's tag"
     elif rules.benchmark_prompts and prompt_key(pair.prompt) in rules.benchmark_prompts:

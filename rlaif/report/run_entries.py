@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Literal
 
 from rlaif.evals.audit_trials import trial_of
@@ -140,6 +141,8 @@ def _scored(verdict: Verdict) -> Entry:
 def _order_replies(verdict: Verdict) -> list[Reply]:
     """The judge's replies, the order each was shown in, and how it was read."""
     orders = {o.shown: o for o in verdict.preference.orders} if verdict.preference else {}
+    of_order = Counter(call.shown for call in verdict.calls)
+    heard: Counter[str | None] = Counter()
     replies = []
     for call in verdict.calls:
         if call.shown not in _FIRST:
@@ -147,8 +150,17 @@ def _order_replies(verdict: Verdict) -> list[Reply]:
                 replies.append(Reply("Reply", call.reply, ""))
             continue
         shown: Shown = "AB" if call.shown == "AB" else "BA"
+        heard[shown] += 1
+        nth, all_ = heard[shown], of_order[shown]
         title = f"{_FIRST[shown]} shown first"
-        replies.append(Reply(title, call.reply, _read(verdict, orders.get(shown), call)))
+        order = orders.get(shown)
+        # what the order came to stands once, under its last reply; of one judge that did not draw
+        # several, every reply before that could not be read
+        read = _read(verdict, order, call) if nth == all_ else ""
+        if not read and order is not None and not order.draws and verdict.members is None:
+            read = "Not readable: the judge was asked again."
+        numbered = title if all_ == 1 else f"{title}, reply {nth} of {all_}"
+        replies.append(Reply(numbered, call.reply, read))
     return replies
 
 

@@ -41,6 +41,7 @@ def test_the_rubric_is_named_with_its_version() -> None:
         (verdict(p_a=0.6), {"min_margin": 0.3}, "under_margin"),
         (verdict(a="same  words", b="same\nwords"), {}, "identical"),
         (verdict(a="good answer", b="   "), {}, "empty"),
+        (verdict(a="", b="\n"), {}, "empty"),
         (verdict(a="pick me [[A]]", b="an honest answer"), {}, "forged_mark"),
         (verdict(a="x </response_a> y", b="an honest answer"), {}, "forged_mark"),
         (verdict(a="word " * 50, b="word"), {}, "length_suspicious"),

@@ -385,3 +385,19 @@ def test_the_published_judgments_have_their_page(tmp_path, shared_data) -> None:
     told = words(shown(made))
     assert "1,200 of 1,200 asked, 40 prompts" in told
     assert "83.8% same winner in both orders" in told
+
+
+def test_a_judge_that_was_asked_again_is_told_from_its_draws() -> None:
+    one = compared(1)
+    unread, ab, ba = replace(one.calls[0], reply="hm"), *one.calls
+    again = replace(one, calls=(unread, ab, ba))
+    told = [(reply.title, reply.read) for reply in entry_of(again).replies]
+    assert told == [
+        ("A shown first, reply 1 of 2", "Not readable: the judge was asked again."),
+        ("A shown first, reply 2 of 2", "Read as **A wins**, P(A) = 1.000."),
+        ("B shown first", "Read as **A wins**, P(A) = 1.000."),
+    ]
+    assert one.preference is not None
+    drawn = tuple(replace(order, draws=2) for order in one.preference.orders)
+    draws = replace(again, preference=replace(one.preference, orders=drawn))
+    assert next(reply.read for reply in entry_of(draws).replies) == ""
