@@ -24,6 +24,7 @@ from rlaif.types import Completion, Request
 _PARTS = 10**12
 """Money is counted in whole millionths of a millionth of a dollar: a thousand calls at $0.001 are
 $1 exactly, which a sum of floats is not."""
+_MOST_USD = 1e12
 
 _UNBILLED: frozenset[Failure] = frozenset({"rate_limit", "overload", "access", "request"})
 """Failures by which the provider said that it did not answer; any other call may be on the bill."""
@@ -41,12 +42,13 @@ class Budget:
         limit_usd: The most to spend; None for no limit, and then it only counts.
 
     Raises:
-        ConfigError: the limit is negative or no number.
+        ConfigError: the limit is negative, no number or absurd.
     """
 
     def __init__(self, limit_usd: float | None = None) -> None:
-        if limit_usd is not None and not (limit_usd >= 0 and math.isfinite(limit_usd)):
-            raise ConfigError(f"a budget is an amount of US dollars, not {limit_usd}")
+        if limit_usd is not None and not 0 <= limit_usd <= _MOST_USD:
+            message = f"a budget is an amount of US dollars up to {_MOST_USD:.0e}, not {limit_usd}"
+            raise ConfigError(message)
         self.limit_usd = limit_usd
         self.refused = 0
         """Calls that were not sent because the budget was spent."""

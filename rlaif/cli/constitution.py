@@ -46,7 +46,9 @@ When = Literal["off", "per-round", "final"]
 def critique(
     prompts: Annotated[str, typer.Argument(help="JSONL, JSON, CSV, Parquet, a folder, or -.")],
     constitution: Which = "harmlessness",
-    rounds: Annotated[int, typer.Option("-n", "--rounds", min=1, help="Most rounds.")] = 4,
+    rounds: Annotated[
+        int, typer.Option("-n", "--rounds", min=1, max=1000, help="Most rounds.")
+    ] = 4,
     critic: Annotated[
         str | None, typer.Option(help="The model that criticizes. By default the one of -m.")
     ] = None,

@@ -23,7 +23,9 @@ app = typer.Typer(add_completion=False)
 @asks(output=Path("runs/generate"))
 def generate(
     prompts: Annotated[str, typer.Argument(help="JSONL, JSON, CSV, Parquet, a folder, or -.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="Draws of each model for each prompt.")] = 4,
+    n: Annotated[
+        int, typer.Option("-n", min=1, max=100_000, help="Draws of each model for each prompt.")
+    ] = 4,
     temperature: options.Temperature = 0.9,
     top_p: options.TopP = 1.0,
     max_tokens: options.MaxTokens = 512,

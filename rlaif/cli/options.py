@@ -35,7 +35,7 @@ Models = Annotated[
     list[str], typer.Option("-m", "--model", help="A model's address, provider/name. Repeatable.")
 ]
 Rubric = Annotated[str, typer.Option("-r", "--rubric", help="A shipped rubric, or a file.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Most prompts to take.")]
+Limit = Annotated[int | None, typer.Option(min=1, max=10**12, help="Most prompts to take.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Most calls in flight.")]
 BaseUrl = Annotated[
     str | None,
@@ -53,7 +53,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything that is drawn.")]
 Temperature = Annotated[float, typer.Option(min=0.0, max=2.0, help="Sampling temperature.")]
 TopP = Annotated[float, typer.Option(min=0.0, max=1.0, help="Nucleus mass.")]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens of a reply.")]
+MaxTokens = Annotated[int, typer.Option(min=1, max=10_000_000, help="Most tokens of a reply.")]
 
 
 def home() -> Path:

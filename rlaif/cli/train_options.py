@@ -137,7 +137,7 @@ class RunOptions:
             "test split, if it has one. 0 measures nothing.",
         ),
     ] = None
-    limit: Annotated[int | None, typer.Option(min=1, help="Most rows to take.")] = None
+    limit: Annotated[int | None, typer.Option(min=1, max=10**12, help="Most rows to take.")] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 
     def merged(self, dataset: str | None, read: dict[str, Any], kind: str) -> Run:

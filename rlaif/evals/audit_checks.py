@@ -247,7 +247,7 @@ def make_check(
         return None, "nothing was asked for it"
     outcomes = outcomes_of(name, mine, thresholds.families)
     if not outcomes and name in ("accuracy", "self_preference"):
-        labeled = any(v.item.meta.get("label") in _VALUE for v in mine)
+        labeled = any(str(v.item.meta.get("label")) in _VALUE for v in mine)
         if not labeled:
             return None, "no pair has a label"
         if name == "self_preference":

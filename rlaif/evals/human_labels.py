@@ -122,7 +122,7 @@ class LabeledRun:
             return
         if verdict.kind != "comparison":
             raise SpecError(f"a {verdict.kind} has no side to hold to a label", field="kind")
-        if label not in _HARD:
+        if not isinstance(label, str) or label not in _HARD:
             raise SpecError(f"label {label!r} is not A, B or tie", field="item.meta.label")
         self._add_pair(self._labels, verdict, _IN_ITEMS, (_HARD[label], _HARD[label]))
 

@@ -73,7 +73,7 @@ class LabelTable:
         if label is None:
             self._unlabeled += 1
             return
-        if label not in _SIDES:
+        if not isinstance(label, str) or label not in _SIDES:
             raise SpecError(f"label {label!r} is not A, B or tie", field="item.meta.label")
         subset = _subset(verdict.item)
         self._judge.append(self._judges.number(verdict.judge.model))

@@ -46,7 +46,7 @@ def plain_rubric(value: object) -> dict[str, Any]:
     criteria = given.get("criteria", given.get("orig_criteria"))
     if isinstance(criteria, str):
         return _of_levels(criteria, _described(given), given.get("name"))
-    if isinstance(criteria, list):
+    if isinstance(criteria, list) and "criteria" in given:
         return _ours(given)
     raise SpecError(
         "should be one question (with score1_description and so on) or a list of criteria, "

@@ -94,6 +94,7 @@ def _described_rows(source: str | Path) -> Iterator[dict[str, Any]]:
             raise SpecError(message, path=source, line=line)
         try:
             plain = plain_rubric(row if flat else row[column])
+            rubric_yaml(plain)  # what is wrong with it is said of the row, not of a file to come
         except SpecError as error:
             field = ".".join(part for part in (None if flat else column, error.field) if part)
             raise SpecError(error.message, path=source, line=line, field=field) from None

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, le=10_000_000)]
 Share = Annotated[float, Field(gt=-1e-9, le=1, allow_inf_nan=False)]
 Flag = Literal[True, False]
 

@@ -69,7 +69,7 @@ def test_a_limit_needs_a_price() -> None:
         BudgetedBackend(Provider(brief), PriceTable([]), Budget(1.0))
 
 
-@pytest.mark.parametrize("limit", [-0.01, float("nan"), float("inf")])
+@pytest.mark.parametrize("limit", [-0.01, float("nan"), float("inf"), 1e308])
 def test_a_budget_is_an_amount(limit: float) -> None:
     with pytest.raises(ConfigError, match="a budget is an amount of US dollars"):
         Budget(limit)

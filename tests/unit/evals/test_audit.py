@@ -254,9 +254,12 @@ def test_a_check_whose_trials_were_not_asked_is_skipped() -> None:
 
 
 def test_unlabeled_data_are_audited_without_accuracy() -> None:
-    verdicts = judges.judge_all(judges.fair, [comparison("Paris.", "Lyon.")])
-    told = dict(audit_verdicts(verdicts, load_thresholds()).skipped)
-    assert told["accuracy"] == told["self_preference"] == "no pair has a label"
+    plain = comparison("Paris.", "Lyon.")
+    strange = replace(plain, item=replace(plain.item, meta={"label": ["A"]}))
+    for pair in (plain, strange):
+        verdicts = judges.judge_all(judges.fair, [pair])
+        told = dict(audit_verdicts(verdicts, load_thresholds()).skipped)
+        assert told["accuracy"] == told["self_preference"] == "no pair has a label"
 
 
 def test_a_likelihood_judge_is_asked_no_orders_and_no_draws() -> None:

@@ -82,6 +82,8 @@ def test_labels_inside_the_items() -> None:
     assert run.pairs(["judge"]).label.size == 3
     with pytest.raises(SpecError, match="label 'C' is not A, B or tie"):
         run.add_own_label(pair("5", "x", "y", "A", meta={"label": "C"}))
+    with pytest.raises(SpecError, match=r"label \['A'\] is not A, B or tie"):
+        run.add_own_label(pair("5", "x", "y", "A", meta={"label": ["A"]}))
     with pytest.raises(SpecError, match="a score has no side"):
         LabeledRun().add_own_label(grade("5", "x", 3, meta={"label": "A"}))
 

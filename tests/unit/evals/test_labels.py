@@ -123,6 +123,8 @@ def test_what_a_table_of_labels_refuses() -> None:
         LabelTable().add(grade("1", "x", 5))
     with pytest.raises(SpecError, match="label 'C' is not A, B or tie"):
         LabelTable().add(pair("1", "x", "y", "A", meta={"label": "C"}))
+    with pytest.raises(SpecError, match=r"label \['A'\] is not A, B or tie"):
+        LabelTable().add(pair("1", "x", "y", "A", meta={"label": ["A"]}))
     table = LabelTable()
     table.add(pair("1", "x", "y", "A"))
     with pytest.raises(DataError, match="no item has a label"):

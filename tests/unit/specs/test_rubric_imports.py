@@ -138,6 +138,10 @@ def test_rows_of_described_levels_each_once(tmp_path):
         ({"text": "x"}, None, "has no rubric: none of score_rubric, rubric"),
         ({"score_rubric": {"criteria": "Is it?"}}, "score_rubric", "describes 0 levels"),
         ({"rubric": {"levels": 3}}, "rubric.criteria", "or a list of criteria"),
+        ({"rubric": {"orig_criteria": ["x"]}}, "rubric.criteria", "or a list of criteria"),
+        ({"orig_criteria": [], **LEVELS}, "criteria", "or a list of criteria"),
+        ({"criteria": ["x"]}, "criteria.0", "should be a mapping"),
+        ({"rubric": {"criteria": []}}, "rubric.criteria", "is empty"),
     ],
 )
 def test_faults_of_a_row_have_their_line(tmp_path, row, field, message):
