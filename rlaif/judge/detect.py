@@ -6,7 +6,7 @@
 Each flag is a fact about the text, not a judgment of its author. An honest response to a question
 about judging can hold the same words, so what the prompt itself shows is not held against its
 responses. Time is linear in the text, and most texts are done with after one search for hints of
-all signs: about 12 microseconds for 1,000 characters.
+all signs: about 10 microseconds for 1,000 characters.
 
 | flag | what was noticed |
 |---|---|
