@@ -27,7 +27,6 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from operator import itemgetter
-from typing import NamedTuple
 
 from rlaif.canonical import remembered
 from rlaif.judge.markers import readable
@@ -72,7 +71,7 @@ class Inspector:
     def __init__(
         self, rubric: Rubric | None = None, constant: Collection[int] = frozenset()
     ) -> None:
-        self._phrases = rubric_phrases(rubric)
+        self._phrases = rubric_phrases(rubric) if rubric is not None else None
         self._constant = constant
         # a candidate stands in many pairs
         self._found = remembered(self._flags)
@@ -117,35 +116,19 @@ def is_injection(flags: Mapping[str, Collection[str]] | None) -> bool:
     return flags is not None and any(not INJECTIONS.isdisjoint(names) for names in flags.values())
 
 
-class Phrases(NamedTuple):
-    """What a rubric's words add to the signs that are looked for."""
-
-    echoed: Seek
-    """Whether a lower-case text holds the opening of one of the rubric's questions or anchors."""
-    anything: Seek
-    """Whether it does, or may show any sign at all: nearly no text does, and none is searched
-    twice."""
-
-
-@cache
-def _no_phrases() -> Phrases:
-    return rubric_phrases(None)
-
-
-def rubric_phrases(rubric: Rubric | None) -> Phrases:
-    """What is looked for because of `rubric`."""
-    openings = [
+def rubric_phrases(rubric: Rubric) -> Seek:
+    """What tells whether a lower-case text holds the opening of a rubric's question or anchor."""
+    phrases = [
         text[:_PHRASE].lower()
-        for criterion in (rubric.criteria if rubric is not None else ())
+        for criterion in rubric.criteria
         for text in (criterion.question, *criterion.scale.anchors.values())
     ]
-    phrases = [re.escape(opening) for opening in openings if len(opening) == _PHRASE]
-    return Phrases(seeker(phrases), seeker([*(sign.hint for sign in SIGNS), *phrases]))
+    return seeker(re.escape(phrase) for phrase in phrases if len(phrase) == _PHRASE)
 
 
-def noticed(text: str, phrases: Phrases | None = None) -> set[Flag]:
+def noticed(text: str, phrases: Seek | None = None) -> set[Flag]:
     """The flags of one text, whatever it answers; `phrases` are those of a rubric."""
-    flags = _shapes(text, phrases or _no_phrases())
+    flags = _shapes(text, phrases)
     if soup(text) > THRESHOLD:
         flags.add("token_soup")
     if _is_repetitive(text):
@@ -153,12 +136,12 @@ def noticed(text: str, phrases: Phrases | None = None) -> set[Flag]:
     return flags
 
 
-def _shapes(text: str, phrases: Phrases) -> set[Flag]:
+def _shapes(text: str, phrases: Seek | None) -> set[Flag]:
     """The flags of what stands in `text`, wherever it stands."""
     plain, _ = readable(text)
     low = plain.lower()
     flags: set[Flag] = set()
-    if phrases.anything(low):
+    if _any_hint()(low):
         for sign, hints_at in _signs():
             if (
                 sign.flag not in flags
@@ -166,11 +149,17 @@ def _shapes(text: str, phrases: Phrases) -> set[Flag]:
                 and (sign.pattern is None or sign.pattern.search(low))
             ):
                 flags.add(sign.flag)
-        if phrases.echoed(low):
-            flags.add("template_echo")
+    if phrases is not None and phrases(low):
+        flags.add("template_echo")
     if not text.isascii() and _hides_text(text):
         flags.add("hidden_text")
     return flags
+
+
+@cache
+def _any_hint() -> Seek:
+    """What tells whether a lower-case text may show any sign at all."""
+    return seeker(sign.hint for sign in SIGNS)
 
 
 @cache
