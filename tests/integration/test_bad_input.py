@@ -652,3 +652,24 @@ def test_a_judge_that_repeats_what_it_judges_forges_nothing(pairs: Path) -> None
     [verdict] = read_verdicts(Path("run"))
     assert verdict.preference
     assert verdict.preference.winner == "B"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--limit", "--limit"), ("--max-tokens", "--max-tokens"), ("--budget-usd", "a budget is")],
+)
+def test_a_number_that_nothing_counts_to_is_refused(option: str, said: str, tmp_path: Path) -> None:
+    _text(_row())(tmp_path / "data.jsonl")
+    command = ("judge", "compare", tmp_path / "data.jsonl", "-m", "scripted/x", "--dry-run")
+    done = rlaif(*command, option, "1" + "0" * 30)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_a_loop_of_replies_without_end_is_refused(tmp_path: Path) -> None:
+    plain = rlaif("loop", "--example").out
+    path = tmp_path / "loop.yaml"
+    path.write_text(plain.replace("max_tokens: 1024", "max_tokens: 1" + "0" * 30))
+    error = rlaif("loop", path, "--dry-run").error
+    assert "loop.yaml" in error
+    assert "judge.max_tokens" in error
